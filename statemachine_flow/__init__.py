@@ -1,0 +1,88 @@
+"""statemachine_flow: durable workflows inside your own process.
+
+A document (TOML, YAML, JSON) or a `Workflow` built in Python compiles into explicit state machines for the run and
+each of its steps; every change passes their guard and is journaled before anyone is told of it, so a process can be
+killed at any moment and the run goes on from there.
+
+Layout, from the top down; a module imports only from what stands below it:
+    cli                     the `smf` command
+    engine, testing         starts runs and carries them through their lives; helpers for users' tests
+    builder                 workflows in Python, and `load`
+    compiler                text -> checked definition, and back
+    stores                  where journals are kept: memory, SQLite
+    plan, snapshot          a definition compiled for execution; a definition as bytes
+    steps                   one module per verb
+    executors, functions    where step bodies run; which functions they may be
+    journal                 records, and the fold that turns them into a run's state
+    expressions, model      `${{ }}` and `when`; the nouns of a workflow
+    values, lifecycle       user values as bytes; THE table of legal changes
+    clock, durations        time
+    errors                  every error, with its stable kind
+
+Nothing below is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from statemachine_flow._version import __version__
+
+if TYPE_CHECKING:
+    from statemachine_flow import errors, testing
+    from statemachine_flow.builder import Ref, Workflow, load
+    from statemachine_flow.engine.asynchronous import AsyncEngine
+    from statemachine_flow.engine.sync import Engine
+    from statemachine_flow.engine.view import Event, Run, StepView
+    from statemachine_flow.lifecycle import RunState, StepState
+    from statemachine_flow.model import RetryPolicy
+    from statemachine_flow.steps.base import StepContext
+
+__all__ = [
+    "AsyncEngine",
+    "Engine",
+    "Event",
+    "Ref",
+    "RetryPolicy",
+    "Run",
+    "RunState",
+    "StepContext",
+    "StepState",
+    "StepView",
+    "Workflow",
+    "__version__",
+    "errors",
+    "load",
+    "testing",
+]
+
+_HOMES = {
+    "AsyncEngine": "engine.asynchronous",
+    "Engine": "engine.sync",
+    "Event": "engine.view",
+    "Ref": "builder",
+    "RetryPolicy": "model",
+    "Run": "engine.view",
+    "RunState": "lifecycle",
+    "StepContext": "steps.base",
+    "StepState": "lifecycle",
+    "StepView": "engine.view",
+    "Workflow": "builder",
+    "load": "builder",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that importing the package costs next to nothing."""
+    if name in ("errors", "testing"):
+        return import_module(f"{__name__}.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,68 @@
+"""From text to a checked workflow, and back.
+
+Layout, each module importing only from those above it:
+    source      `Source`: where a text came from, and where in it a value stands
+    plain       what plain data is, and how much of it
+    places      duplicate keys
+    built       data built in Python -> plain data
+    read        bytes -> plain data; `read_toml`, `read_yaml`, `read_json` and their helpers do the formats
+    suggest     what a wrong word was probably meant to be
+    problems    `Problems`: collects what is wrong, with positions
+    refused     how refusals of parts add up
+    strict      text, numbers, durations
+    shapes      mappings -> nouns of the model, through cattrs
+    steps       what may be written under `steps`
+    document    plain data -> `Definition`: every problem of shape
+    graph       who needs whom
+    references  what expressions read
+    check       `Definition` -> every problem of meaning
+    schema      the published JSON Schema, made from the model
+    write       `Definition` -> TOML, YAML, JSON
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, cast
+
+from statemachine_flow.compiler.built import take_built
+from statemachine_flow.compiler.check import check
+from statemachine_flow.compiler.document import structure
+from statemachine_flow.compiler.plain import refuse
+from statemachine_flow.compiler.read import read_file, read_text
+from statemachine_flow.compiler.source import Source
+from statemachine_flow.model import Definition
+
+__all__ = ["check", "load_definition", "read_file", "read_text", "structure"]
+
+
+def load_definition(document: str | bytes | os.PathLike[str] | Mapping[str, Any]) -> tuple[Definition, Source | None]:
+    r"""Read a workflow and check it.
+
+    Args:
+        document: a path; or text, which is told from a path by a line end, or given as bytes; or plain data.
+
+    Returns:
+        The definition, and the text it came from; None for plain data.
+
+    Raises:
+        DefinitionError: with every problem, in the order of the text.
+
+    Example:
+        >>> definition, _ = load_definition("dsl = '1'\nname = 'hi'\nsteps.a.run = 'true'\n")
+        >>> definition.name, len(definition.steps)
+        ('hi', 1)
+    """
+    source: Source | None = None
+    if isinstance(document, Mapping):
+        data = take_built(document)
+    elif isinstance(document, bytes) or (isinstance(document, str) and "\n" in document):
+        data, source = read_text(document)
+    else:
+        data, source = read_file(document)
+    definition, problems = structure(data, source)
+    if definition is not None:
+        problems += check(definition, source)
+    refuse(problems)
+    return cast(Definition, definition), source

@@ -1,0 +1,405 @@
+"""The public engine on an event loop; `engine.sync` has its twin for everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Self, final
+
+import msgspec
+
+from statemachine_flow.builder import Workflow, as_workflow
+from statemachine_flow.clock import Clock, SystemClock
+from statemachine_flow.engine.core import Core, current_directory
+from statemachine_flow.engine.ids import check_run_id, new_run_id
+from statemachine_flow.engine.inputs import complete_inputs
+from statemachine_flow.engine.view import Event, Run, event_of, view_of
+from statemachine_flow.engine.worker import Worker
+from statemachine_flow.errors import ConflictError, NotFoundError, UsageError
+from statemachine_flow.executors.process import inherited_env
+from statemachine_flow.functions import Function, Functions
+from statemachine_flow.journal import Created, Record
+from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState
+from statemachine_flow.stores import open_store
+from statemachine_flow.stores.base import RunFilter, RunRow, Store
+from statemachine_flow.values import encode_value
+
+#: How often a caller looks whether another process has done what was asked of it.
+_POLL_SECONDS: Final = 0.1
+
+EventListener = Callable[[Event], None]
+WorkflowLike = Workflow | str | os.PathLike[str]
+
+
+@final
+class AsyncEngine:
+    """Runs workflows on the event loop it is used on, durable in a store.
+
+    Args:
+        store: `sqlite:///PATH`, a path, `memory://`, or a `Store`.
+        functions: name -> function that `call` steps may name, besides `module:function`.
+        allow: patterns for the `module:function` names that are allowed; None allows all but the standard library
+            and private names, an empty list only registered functions.
+        pass_env: names, or patterns ending in `*`, of further environment variables that commands inherit and
+            expressions may read.
+        grace: seconds an attempt has to end after it was asked to.
+        strict_code: pause a resumed run whose functions' code changed, instead of leaving a note.
+        clock: time; tests hand in their own.
+        rng: random numbers for the jitter of retries.
+
+    Raises:
+        StoreError: the store cannot be opened.
+
+    Example:
+        >>> async def main() -> None:
+        ...     workflow = Workflow("hello")
+        ...     workflow.call("greet", lambda name: f"Hello {name}", with_={"name": "you"})
+        ...     async with AsyncEngine("memory://") as engine:
+        ...         run = await engine.run(workflow)
+        ...         print(run.state, run.steps["greet"].output)
+        >>> asyncio.run(main())
+        completed Hello you
+    """
+
+    def __init__(
+        self,
+        store: str | os.PathLike[str] | Store = "sqlite:///.smf/runs.db",
+        *,
+        functions: Mapping[str, Function] | None = None,
+        allow: Iterable[str] | None = None,
+        pass_env: Iterable[str] = (),
+        grace: float = 10.0,
+        strict_code: bool = False,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._core = Core(
+            open_store(store),
+            clock or SystemClock(),
+            Functions(functions, allow),
+            inherited_env(os.environ, pass_env),
+            grace=grace,
+            strict_code=strict_code,
+            rng=rng or random.Random(),  # noqa: S311 - jitter is no secret
+        )
+        self._closed = False
+
+    # --- life
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Interrupt the runs under way, so that they can be resumed, and close the store. Twice does nothing."""
+        if not self._closed:
+            self._closed = True
+            await self._core.close()
+
+    def register(self, name: str, function: Function) -> None:
+        """Allow `call` steps to name a function; see `functions`."""
+        self._core.functions.register(name, function)
+
+    # --- starting and going on
+
+    async def start(
+        self,
+        workflow: WorkflowLike,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        on_event: EventListener | None = None,
+    ) -> str:
+        """Start a run and return at once, its start being durable.
+
+        Args:
+            workflow: a workflow, or the path or text of a document.
+            inputs: by name.
+            run_id: chosen by the caller, so that starting twice starts once: an existing run with the same
+                definition and inputs is returned, and goes on if it had stopped before its end.
+            on_event: called on the loop with each record once it is durable.
+
+        Returns:
+            The run's id.
+
+        Raises:
+            DefinitionError: the document is not valid, or names a function that cannot be called.
+            InputError: the inputs do not fit.
+            ConflictError: `run.conflict` if the id belongs to a run that began otherwise; `run.owned`.
+        """
+        started = await self._start(workflow, inputs, run_id, on_event)
+        return started.id if isinstance(started, Run) else started.fold.id
+
+    async def run(
+        self,
+        workflow: WorkflowLike,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        on_event: EventListener | None = None,
+    ) -> Run:
+        """`start`, then `wait`: the run as it came to rest, failed runs included."""
+        started = await self._start(workflow, inputs, run_id, on_event)
+        return started if isinstance(started, Run) else await self._rest(started)
+
+    async def resume(
+        self, run_id: str, *, take_over: bool = False, by: str | None = None, on_event: EventListener | None = None
+    ) -> Run:
+        """Go on with a run that was paused, or whose process died, until it is at rest.
+
+        Args:
+            run_id: the run.
+            take_over: do not ask whether its owner still lives; for an owner on another host that is known dead.
+            by: who asks, for the journal.
+            on_event: see `start`.
+
+        Raises:
+            NotFoundError: no such run.
+            ConflictError: `run.state` if it is at rest for good, `run.owned` if a living process owns it.
+        """
+        self._require_resumable(self._core.row(run_id))
+        worker = self._core.take_hold(run_id, take_over=take_over, listener=_as_listener(on_event))
+        await self._go_on(worker, by)
+        return await self._rest(worker)
+
+    async def retry(self, run_id: str, *, by: str | None = None, on_event: EventListener | None = None) -> Run:
+        """Go on with a failed run: what failed begins anew, what completed is kept.
+
+        Raises:
+            NotFoundError: no such run.
+            ConflictError: it has not failed.
+        """
+        row = self._core.row(run_id)
+        if row.state != RunState.FAILED:
+            raise ConflictError(f"the run is {row.state}; only a failed run can be retried", run=run_id)
+        worker = self._core.take_hold(run_id, listener=_as_listener(on_event))
+        worker.tell(lambda decider, now: decider.retry(now, by))
+        self._core.check_code(worker)
+        worker.tell(lambda decider, now: decider.advance(now))
+        return await self._rest(worker)
+
+    async def wait(self, run_id: str) -> Run:
+        """The run once it is at rest, whichever process works on it."""
+        while True:
+            worker = self._core.workers.get(run_id)
+            if worker is not None:
+                return await self._rest(worker)
+            run = self._core.view(run_id)
+            if run.at_rest:
+                return run
+            await asyncio.sleep(_POLL_SECONDS)
+
+    # --- control
+
+    async def pause(self, run_id: str, *, interrupt: bool = False, reason: str = "", by: str | None = None) -> Run:
+        """Let no new attempt begin; those under way finish, or are stopped with `interrupt`.
+
+        Returns:
+            The run once nothing of it is under way.
+
+        Raises:
+            NotFoundError: no such run.
+            ConflictError: it is at rest, or owned by another process.
+        """
+        row = self._core.row(run_id)
+        if row.state == RunState.PAUSED and row.owner is None:
+            return self._core.view(run_id)
+        _require(row, "pause", or_already=RunState.PAUSED)
+        worker = self._core.take_hold(run_id)
+        if worker.fold.state != RunState.PAUSED:
+            worker.tell(lambda decider, now: decider.pause(now, reason, by, interrupt=interrupt))
+        return await self._rest(worker)
+
+    async def cancel(
+        self, run_id: str, *, reason: str = "", by: str | None = None, timeout: float | None = None
+    ) -> Run:
+        """End a run, wherever it is worked on. Cancelling a cancelled run changes nothing.
+
+        Args:
+            run_id: the run.
+            reason, by: for the journal.
+            timeout: how long to wait for another process to act on it, in seconds; None waits until it has.
+
+        Returns:
+            The run; it is not at rest yet if the timeout came first, and will be cancelled all the same.
+
+        Raises:
+            NotFoundError: no such run.
+            ConflictError: `run.state`: it completed or was quarantined.
+        """
+        row = self._core.row(run_id)
+        if row.state == RunState.CANCELLED:
+            return self._core.view(run_id)
+        _require(row, "cancel", or_already=RunState.CANCELLING)
+        try:
+            worker = self._core.take_hold(run_id)
+        except ConflictError as error:
+            if error.kind != "run.owned":
+                raise
+            self._core.store.request(run_id, "cancel", by or "", reason, self._core.clock.now())
+            return await self._wait_for_other(run_id, timeout)
+        if worker.fold.state != RunState.CANCELLING:
+            worker.tell(lambda decider, now: decider.cancel(now, reason, by))
+        return await self._rest(worker)
+
+    # --- reading
+
+    async def get(self, run_id: str) -> Run:
+        """The run as the store has it.
+
+        Raises:
+            NotFoundError: no such run.
+        """
+        return self._core.view(run_id)
+
+    async def list(
+        self,
+        *,
+        states: Iterable[str] = (),
+        workflow: str | None = None,
+        since: int | None = None,
+        limit: int = 100,
+    ) -> Sequence[RunRow]:
+        """Runs, newest first, one row each.
+
+        Args:
+            states: only these.
+            workflow: only runs of the workflow with this name.
+            since: only runs created then or later, in microseconds UTC.
+            limit: at most so many.
+
+        Raises:
+            UsageError: there is no such state.
+        """
+        wanted = tuple(states)
+        for state in wanted:
+            if state not in tuple(RunState):
+                raise UsageError(f"there is no run state {state!r}", hint=f"states: {', '.join(RunState)}")
+        return self._core.store.rows(RunFilter(states=wanted, workflow=workflow, since=since, limit=limit))
+
+    async def events(self, run_id: str, *, after: int = 0) -> Sequence[Event]:
+        """The run's journal from the record behind `after` on.
+
+        Raises:
+            NotFoundError: no such run.
+        """
+        self._core.row(run_id)
+        return [event_of(run_id, record) for record in self._core.store.records(run_id, after)]
+
+    async def find(self, name: str) -> str:
+        """The id of the run that `name` stands for: an id, a unique prefix of one, or `@last`.
+
+        Raises:
+            NotFoundError: nothing matches.
+            UsageError: `usage.ambiguous`: several do.
+        """
+        store = self._core.store
+        if name != "@last" and store.row(name) is not None:
+            return name
+        found = store.match("" if name == "@last" else name, 1 if name == "@last" else 6) if name else []
+        if not found:
+            raise NotFoundError(f"no run {name[:100]!r}", hint="`smf list --all` shows every run")
+        if len(found) > 1:
+            some = ", ".join(found[:5])
+            raise UsageError(f"{name!r} is the beginning of several runs: {some}", kind="usage.ambiguous")
+        return found[0]
+
+    # --- inside
+
+    async def _start(
+        self,
+        workflow: WorkflowLike,
+        inputs: Mapping[str, Any] | None,
+        run_id: str | None,
+        on_event: EventListener | None,
+    ) -> Worker | Run:
+        checked = as_workflow(workflow)
+        definition, cwd = checked.definition, current_directory()
+        values = encode_value(complete_inputs(definition, inputs or {}, cwd))
+        for name, function in checked.functions.items():
+            self._core.functions.register(name, function)
+        created = Created(
+            workflow=definition.name,
+            version=definition.version,
+            definition=definition.content_hash,
+            inputs=msgspec.Raw(values),
+            steps=len(definition.steps),
+            cwd=cwd,
+            origin=checked.origin,
+            code=self._core.digests(checked),
+        )
+        chosen = new_run_id() if run_id is None else check_run_id(run_id)
+        if run_id is not None and self._core.store.row(chosen) is not None:
+            return await self._again(chosen, created, on_event)
+        worker = self._core.begin(chosen, definition, created, _as_listener(on_event))
+        try:
+            await worker.durable
+        except ConflictError as error:
+            if error.kind != "run.conflict":
+                raise
+            return await self._again(chosen, created, on_event)
+        return worker
+
+    async def _again(self, run_id: str, created: Created, on_event: EventListener | None) -> Worker | Run:
+        """A run with a chosen id exists: it is this one, and goes on if it can, or somebody else's."""
+        row = self._core.row(run_id)
+        plan, fold = self._core.load(row)
+        before = fold.created
+        if (before.definition, bytes(before.inputs)) != (created.definition, bytes(created.inputs)):
+            raise ConflictError(
+                f"run {run_id} began with another definition or other inputs "
+                f"(definition {before.definition[:12]}, now {created.definition[:12]})",
+                kind="run.conflict",
+                run=run_id,
+                hint="choose another id",
+            )
+        if fold.state in RUN_AT_REST:
+            return view_of(plan.definition, fold, row, self._core.store)
+        worker = self._core.take_hold(run_id, listener=_as_listener(on_event))
+        await self._go_on(worker, None)
+        return worker
+
+    async def _go_on(self, worker: Worker, by: str | None) -> None:
+        if worker.fold.state == RunState.PAUSED:
+            worker.tell(lambda decider, now: decider.resume(now, by))
+        self._core.check_code(worker)
+        worker.tell(lambda decider, now: decider.advance(now))
+        await worker.durable
+
+    async def _rest(self, worker: Worker) -> Run:
+        # Shielded: a caller that gives up waiting does not give up the run.
+        await asyncio.shield(worker.finished)
+        store, run_id = self._core.store, worker.fold.id
+        return view_of(worker.decider.plan.definition, worker.fold, store.row(run_id), store)
+
+    async def _wait_for_other(self, run_id: str, timeout: float | None) -> Run:
+        clock = self._core.clock
+        end = None if timeout is None else clock.monotonic() + timeout
+        while True:
+            run = self._core.view(run_id)
+            if run.at_rest or (end is not None and clock.monotonic() >= end):
+                return run
+            await asyncio.sleep(_POLL_SECONDS)
+
+    @staticmethod
+    def _require_resumable(row: RunRow) -> None:
+        if row.state in RUN_AT_REST:
+            hint = "`smf retry` goes on with a failed run" if row.state == RunState.FAILED else None
+            raise ConflictError(f"the run is {row.state}: there is nothing to resume", run=row.id, hint=hint)
+
+
+def _require(row: RunRow, action: str, *, or_already: str) -> None:
+    """Refuse what the lifecycle has no edge for, before anything is touched."""
+    if action not in RUN.allowed(row.state) and row.state != or_already:
+        allowed = ", ".join(RUN.allowed(row.state)) or "nothing more"
+        raise ConflictError(f"the run is {row.state}: it cannot {action}", run=row.id, hint=f"it allows {allowed}")
+
+
+def _as_listener(on_event: EventListener | None) -> Callable[[str, Record], None] | None:
+    if on_event is None:
+        return None
+    return lambda run_id, record: on_event(event_of(run_id, record))

@@ -1,0 +1,93 @@
+"""Group commit: whatever is decided in one tick of the loop, by any run of the process, shares one transaction.
+
+There is no timer. The first change schedules a flush for the end of the tick; changes that come while a commit is
+under way go into the next one. A chain of steps therefore commits once per step and waits for nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, final
+
+from statemachine_flow.engine.worker import Worker
+from statemachine_flow.errors import ConflictError, SmfError
+from statemachine_flow.executors.thread import ThreadExecutor
+from statemachine_flow.stores.base import NewRun, Store, Write
+
+
+@final
+class Committer:
+    """Collects the writes of workers and keeps them in the store.
+
+    Args:
+        store: where to.
+        threads: where a commit runs while attempts on the loop could go on.
+        is_busy: whether there are such attempts.
+    """
+
+    def __init__(self, store: Store, threads: ThreadExecutor, is_busy: Callable[[], bool]) -> None:
+        self._store = store
+        self._threads = threads
+        self._is_busy = is_busy
+        self._changed: dict[Worker, None] = {}
+        self._scheduled = False
+
+    def changed(self, worker: Worker) -> None:
+        """The worker has something to write."""
+        self._changed[worker] = None
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        changed, self._changed = self._changed, {}
+        taken = [(worker, write) for worker in changed if (write := worker.take()) is not None]
+        if not taken:
+            self._scheduled = False
+            self._again()
+        elif self._is_busy():
+            # Bodies on the loop go on while the disk syncs.
+            batch = [write for _, write in taken]
+            task = asyncio.get_running_loop().create_task(self._threads.run(lambda: self._store.commit(batch)))
+            task.add_done_callback(lambda task: self._kept(taken, task.result))
+        else:
+            # A thread would cost two hops, and nothing else could use the time.
+            self._kept(taken, lambda: self._store.commit([write for _, write in taken]))
+
+    def _kept(self, taken: list[tuple[Worker, NewRun | Write]], commit: Callable[[], Any]) -> None:
+        self._scheduled = False
+        workers = [worker for worker, _ in taken]
+        try:
+            refused = set(commit())
+        except SmfError as error:
+            self._lose(workers, error)
+        except BaseException as error:  # noqa: BLE001 - a bug must not leave callers waiting for ever
+            self._lose(workers, SmfError(f"committing failed: {type(error).__name__}: {error}"))
+        else:
+            for worker, write in taken:
+                if worker.fold.id in refused:
+                    worker.end(_refusal(worker, write))
+                else:
+                    worker.committed()
+        self._again()
+
+    def _again(self) -> None:
+        if self._changed and not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    @staticmethod
+    def _lose(workers: Iterable[Worker], error: SmfError) -> None:
+        for worker in workers:
+            worker.end(error)
+
+
+def _refusal(worker: Worker, write: NewRun | Write) -> ConflictError:
+    if isinstance(write, NewRun):
+        return ConflictError("a run with that id exists", kind="run.conflict", run=worker.fold.id)
+    return ConflictError(
+        "another owner took the run over; what this process still did for it is not kept",
+        kind="run.fenced",
+        run=worker.fold.id,
+    )

@@ -1,0 +1,308 @@
+"""The heart of an engine: its store, its workers, and taking hold of runs. Used on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable, Mapping
+from typing import Final, final
+
+from statemachine_flow.builder import Workflow
+from statemachine_flow.clock import Clock, Timer
+from statemachine_flow.engine.committer import Committer
+from statemachine_flow.engine.decide import Decider
+from statemachine_flow.engine.owner import is_alive, new_owner, retire
+from statemachine_flow.engine.scope import run_names
+from statemachine_flow.engine.view import Run, view_of
+from statemachine_flow.engine.worker import Worker
+from statemachine_flow.errors import (
+    ConflictError,
+    DefinitionError,
+    NotFoundError,
+    Problem,
+    StoreError,
+    TransitionRefused,
+    UsageError,
+)
+from statemachine_flow.executors.thread import ThreadExecutor
+from statemachine_flow.functions import FunctionError, Functions, code_digest
+from statemachine_flow.journal import Created, Record, RunFold
+from statemachine_flow.model import Definition
+from statemachine_flow.plan import Plan
+from statemachine_flow.snapshot import decode_definition, encode_definition
+from statemachine_flow.steps.call import Call
+from statemachine_flow.stores.base import NewRun, Request, RunRow, Store, Write
+
+#: How often an engine with runs looks for requests of other processes: the store's change counter is read, no more.
+WATCH_SECONDS: Final = 0.5
+
+Listener = Callable[[str, Record], None]
+
+
+@final
+class Core:
+    """Everything the workers of one engine share.
+
+    Args:
+        store: where journals are kept; closed with the core.
+        clock: time.
+        functions: what `call` steps may call.
+        env: what commands inherit and expressions may read.
+        grace: seconds an attempt has to end after it was asked to.
+        strict_code: pause a run whose functions' code changed, instead of leaving a note.
+        rng: for the jitter of retries.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        functions: Functions,
+        env: Mapping[str, str],
+        *,
+        grace: float,
+        strict_code: bool,
+        rng: random.Random,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.functions = functions
+        self.env = env
+        self.grace = grace
+        self.threads = ThreadExecutor()
+        self.owner = new_owner()
+        self.workers: dict[str, Worker] = {}
+        self._strict_code = strict_code
+        self._rng = rng
+        self._committer = Committer(store, self.threads, self._is_busy)
+        self._watch: Timer | None = None
+        self._seen_version = -1
+        self._plans: dict[str, Plan] = {}
+
+    # --- what workers ask of their host
+
+    def changed(self, worker: Worker) -> None:
+        """See `worker.Host.changed`."""
+        self._committer.changed(worker)
+
+    def done(self, worker: Worker) -> None:
+        """See `worker.Host.done`."""
+        self.workers.pop(worker.fold.id, None)
+        if not self.workers and self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    def _is_busy(self) -> bool:
+        return any(worker.is_busy for worker in self.workers.values())
+
+    # --- runs
+
+    def plan_of(self, definition: Definition) -> Plan:
+        """The definition's plan; the last few are kept."""
+        key = definition.content_hash
+        plan = self._plans.get(key)
+        if plan is None:
+            while len(self._plans) >= 16:  # noqa: PLR2004 - a handful, so that an engine with many workflows stays small
+                del self._plans[next(iter(self._plans))]
+            plan = self._plans[key] = Plan(definition)
+        return plan
+
+    def begin(self, run_id: str, definition: Definition, created: Created, listener: Listener | None) -> Worker:
+        """Put a new run to work; its first commit creates it."""
+        fold = RunFold(run_id)
+        now = self.clock.now()
+        decider = self._decider(self.plan_of(definition), fold)
+        decider.begin(now, created)
+        row = RunRow(
+            id=run_id,
+            workflow=created.workflow,
+            version=created.version,
+            definition=created.definition,
+            state="pending",
+            seq=0,
+            epoch=1,
+            owner=self.owner,
+            created_at=now,
+            updated_at=now,
+            started_at=None,
+            ended_at=None,
+            steps_total=created.steps,
+            steps_done=0,
+            message="",
+        )
+        # The worker puts its first write in the place of this empty one.
+        new = NewRun(row=row, definition=encode_definition(definition), write=Write(run_id=run_id, epoch=1, seq=0, records=()))
+        return self._put_to_work(decider, 1, new, listener)
+
+    def row(self, run_id: str) -> RunRow:
+        """The run's row.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        row = self.store.row(run_id)
+        if row is None:
+            raise NotFoundError(f"no run {run_id[:100]!r}", hint="`smf list --all` shows every run")
+        return row
+
+    def load(self, row: RunRow) -> tuple[Plan, RunFold]:
+        """A run's plan and fold, from its stored definition and journal.
+
+        Raises:
+            StoreError: the journal or the definition is damaged.
+        """
+        body = self.store.definition(row.definition)
+        if body is None:
+            raise StoreError("the run's definition is gone", kind="store.corrupt", run=row.id)
+        plan = self._plans.get(row.definition) or self.plan_of(decode_definition(body))
+        fold = RunFold(row.id)
+        fold.replay(self.store.records(row.id))
+        return plan, fold
+
+    def view(self, run_id: str) -> Run:
+        """The run as the store has it."""
+        row = self.row(run_id)
+        plan, fold = self.load(row)
+        return view_of(plan.definition, fold, row, self.store)
+
+    def take_hold(self, run_id: str, *, take_over: bool = False, listener: Listener | None = None) -> Worker:
+        """This engine's worker for a run: the one it has, or a new one if the run has no living owner.
+
+        Args:
+            run_id: the run.
+            take_over: do not ask whether its owner lives.
+            listener: told each new record.
+
+        Raises:
+            NotFoundError: no such run.
+            ConflictError: `run.owned`: another living process owns it.
+        """
+        if run_id in self.workers:
+            return self.workers[run_id]
+        row = self.row(run_id)
+        owner = row.owner
+        if owner is not None and is_alive(owner) and not take_over:
+            raise ConflictError(
+                f"process {owner.pid} on {owner.host} is working on the run", kind="run.owned", run=run_id,
+                hint="wait for it, or cancel the run",
+            )
+        if not self.store.claim(run_id, row.epoch, self.owner):
+            raise ConflictError("another process took the run first", kind="run.owned", run=run_id)
+        try:
+            plan, fold = self.load(row)
+        except BaseException:
+            self.store.release(run_id, row.epoch + 1)
+            raise
+        decider = self._decider(plan, fold)
+        worker = self._put_to_work(decider, row.epoch + 1, None, listener)
+        worker.tell(lambda decider, now: decider.recover(now, _gone(row)))
+        return worker
+
+    def _decider(self, plan: Plan, fold: RunFold) -> Decider:
+        return Decider(plan, fold, lambda: run_names(plan, fold, self.store, self.env), self._rng)
+
+    def _put_to_work(self, decider: Decider, epoch: int, new: NewRun | None, listener: Listener | None) -> Worker:
+        worker = Worker(self, decider, epoch, new=new, on_record=listener)
+        self.workers[decider.fold.id] = worker
+        worker.start_clock()
+        self.changed(worker)
+        if self._watch is None:
+            self._watch = self.clock.call_later(WATCH_SECONDS, self._look_for_requests)
+        return worker
+
+    # --- code
+
+    def digests(self, workflow: Workflow) -> dict[str, str]:
+        """Function name -> digest of its code, for every function the workflow names.
+
+        Raises:
+            DefinitionError: `definition.callable`, for each step whose function cannot be had.
+        """
+        found: dict[str, str] = {}
+        problems: list[Problem] = []
+        for step in workflow.definition.steps:
+            if isinstance(step.verb, Call) and step.verb.call not in found:
+                try:
+                    found[step.verb.call] = code_digest(self.functions.resolve(step.verb.call))
+                except FunctionError as error:
+                    path = ("steps", step.id, "call")
+                    problems.append(workflow.problem(error.kind, error.message, path, error.hint))
+        if problems:
+            raise DefinitionError(problems)
+        return found
+
+    def check_code(self, worker: Worker) -> None:
+        """Compare a run's functions with those it began with; pause the run if it cannot go on as it was."""
+        created = worker.fold.created
+        try:
+            now = self.digests(Workflow.of(worker.decider.plan.definition))
+        except DefinitionError as error:
+            text = f"code_missing: {'; '.join(problem.message for problem in error.problems)}"
+            worker.tell(lambda decider, at: decider.pause(at, text, None, interrupt=False))
+            return
+        changed = [name for name, digest in created.code.items() if now.get(name, digest) != digest]
+        if changed and self._strict_code:
+            reason = f"code_changed: {', '.join(changed)}"
+            worker.tell(lambda decider, at: decider.pause(at, reason, None, interrupt=False))
+        elif changed:
+            remark = f"code changed since the run began: {', '.join(changed)}"
+            worker.tell(lambda decider, at: decider.note(at, remark))
+
+    # --- requests of other processes
+
+    def _look_for_requests(self) -> None:
+        self._watch = self.clock.call_later(WATCH_SECONDS, self._look_for_requests)
+        version = self.store.version()
+        if version == self._seen_version:
+            return
+        self._seen_version = version
+        for request in self.store.requests():
+            worker = self.workers.get(request.run_id)
+            if worker is not None:
+                self._grant(worker, request)
+
+    def _grant(self, worker: Worker, request: Request) -> None:
+        """Do what was asked; a request the lifecycle refuses by now is answered by being dropped."""
+        worker.answer(request.id)
+        try:
+            if request.action == "cancel":
+                worker.tell(lambda decider, now: decider.cancel(now, request.reason, request.by))
+            elif request.action == "pause":
+                worker.tell(lambda decider, now: decider.pause(now, request.reason, request.by, interrupt=False))
+        except TransitionRefused:
+            self.changed(worker)
+
+    # --- the end
+
+    async def close(self) -> None:
+        """Interrupt what is under way, so that every run can be resumed, and let go of everything."""
+        for worker in list(self.workers.values()):
+            if worker.fold.state == "running":
+                worker.tell(lambda decider, now: decider.pause(now, "the engine was closed", None, interrupt=True))
+        waiting = [worker.finished for worker in self.workers.values()]
+        if waiting:
+            await asyncio.wait(waiting)
+        if self._watch is not None:
+            self._watch.cancel()
+        self.threads.close()
+        retire(self.owner)
+        self.store.close()
+
+
+def _gone(row: RunRow) -> str:
+    owner = row.owner
+    return "its owner is gone" if owner is None else f"its owner, process {owner.pid} on {owner.host}, is gone"
+
+
+def current_directory() -> str:
+    """Where relative paths of a new run begin.
+
+    Raises:
+        UsageError: the directory this process stands in is gone.
+    """
+    try:
+        return os.getcwd()  # noqa: PTH109 - Path.cwd() is the same call
+    except FileNotFoundError:
+        raise UsageError("the current directory is gone", hint="change to one that exists") from None
+

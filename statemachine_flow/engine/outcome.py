@@ -1,0 +1,74 @@
+"""How an attempt ended, as data; and how an exception becomes an error that a journal keeps."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from statemachine_flow.errors import ExpressionError, SmfError, StepError
+from statemachine_flow.executors.thread import ThreadExit
+from statemachine_flow.journal import ErrorInfo
+
+_MESSAGE_LIMIT: Final = 4096
+_OWN_CODE: Final = str(Path(__file__).parent.parent)
+
+#: Kinds whose next attempt would fail in the same way.
+_PERMANENT: Final = ("expression.", "definition.", "step.unserializable")
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """The end of one attempt."""
+
+    #: `aborted`: it was given up before it ended by itself.
+    status: Literal["completed", "failed", "aborted"]
+    #: Encoded by `values`.
+    output: bytes = b""
+    outputs: bytes | None = None
+    blob: str | None = None
+    error: ErrorInfo | None = None
+    #: Names that `retry_on` and `abort_on` may match: the error's class and its bases.
+    names: tuple[str, ...] = ()
+    #: Whether another attempt could end otherwise.
+    retryable: bool = True
+
+
+def failed(error: BaseException) -> Outcome:
+    """The outcome of an attempt that raised `error`.
+
+    Example:
+        >>> failed(ValueError("bad")).error
+        ErrorInfo(kind='step.failed', name='ValueError', message='bad', where=None, step=None)
+    """
+    if isinstance(error, ThreadExit) and error.__cause__ is not None:
+        error = error.__cause__
+    name, kind = type(error).__name__, "step.failed"
+    names = [cls.__name__ for cls in type(error).__mro__ if cls not in (object, BaseException)]
+    message = str(error)
+    if isinstance(error, StepError):
+        name, kind = error.name, error.kind
+        names.insert(0, name)
+    elif isinstance(error, ExpressionError):
+        kind = error.kind
+        message = f"{error} (in {error.expression[:200]!r})" if error.expression else str(error)
+    elif isinstance(error, SmfError):
+        kind = error.kind
+    names.append(f"{type(error).__module__}.{type(error).__qualname__}")
+    info = ErrorInfo(kind, name, _cut(message), _where(error))
+    return Outcome(status="failed", error=info, names=tuple(names), retryable=not kind.startswith(_PERMANENT))
+
+
+def _cut(text: str) -> str:
+    # What a journal keeps must be valid text, whatever the exception carried.
+    text = text.encode("utf-8", "replace").decode()
+    return text if len(text) <= _MESSAGE_LIMIT else f"{text[:_MESSAGE_LIMIT]}... ({len(text)} characters)"
+
+
+def _where(error: BaseException) -> str | None:
+    """The innermost line of the user's own code; values of variables are never looked at."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith((_OWN_CODE, "<frozen")):
+            return f"{frame.filename}:{frame.lineno} in {frame.name}"
+    return None

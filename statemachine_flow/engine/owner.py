@@ -1,0 +1,73 @@
+"""Who works on a run: naming this process so that no other is mistaken for it, and telling whether one still lives."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+import uuid
+from functools import cache
+from pathlib import Path
+
+from statemachine_flow.stores.base import Owner
+
+#: Nonces of the engines of this process that are open.
+_live: set[str] = set()
+
+
+def new_owner() -> Owner:
+    """A name for one engine of this process; `retire` it when the engine closes."""
+    nonce = uuid.uuid4().hex
+    _live.add(nonce)
+    pid = os.getpid()
+    return Owner(host=platform.node(), boot=_boot_id(), pid=pid, started=_started(pid), nonce=nonce)
+
+
+def retire(owner: Owner) -> None:
+    """The engine has closed: the name is free for others to take over."""
+    _live.discard(owner.nonce)
+
+
+def is_alive(owner: Owner) -> bool:
+    """Whether the owner may still be at work.
+
+    Only a process of this host can be known to be dead; one of another host is taken to be alive.
+    """
+    if owner.host != platform.node():
+        return True
+    if owner.boot != _boot_id():
+        return False
+    if owner.pid == os.getpid() and owner.started == _started(owner.pid):
+        return owner.nonce in _live
+    started = _started(owner.pid)
+    return started != "" and started == owner.started
+
+
+@cache
+def _boot_id() -> str:
+    """What changes when the host is started anew; "" where the system does not tell."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return _output("sysctl", "-n", "kern.boottime") if sys.platform == "darwin" else ""
+
+
+def _started(pid: int) -> str:
+    """When a process started, in whatever unit the system has; "" if there is no such process."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, IndexError):
+            # The second field may hold blanks and brackets; the fields behind it are counted from the last bracket.
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            return "" if fields[0] == "Z" else fields[19]
+        return ""
+    if sys.platform == "win32":
+        return "running" if str(pid) in _output("tasklist", "/FI", f"PID eq {pid}", "/NH", "/FO", "CSV") else ""
+    return _output("ps", "-o", "lstart=", "-p", str(pid))
+
+
+def _output(*argv: str) -> str:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603 - fixed words
+        return done.stdout.strip()
+    return ""

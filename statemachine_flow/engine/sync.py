@@ -1,0 +1,203 @@
+"""The public engine for code without an event loop, or with one of its own: the twin of `AsyncEngine`.
+
+It runs an `AsyncEngine` on a loop in a thread of its own, so it works in a script, a thread, a notebook and inside
+a running loop alike. Methods, arguments and errors are those of the twin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Self, TypeVar, final
+
+from statemachine_flow.engine.asynchronous import AsyncEngine, EventListener, WorkflowLike
+from statemachine_flow.engine.view import Event, Run
+from statemachine_flow.errors import SmfError, UsageError
+from statemachine_flow.functions import Function
+from statemachine_flow.lifecycle import RunState
+from statemachine_flow.stores.base import RunRow, Store
+
+T = TypeVar("T")
+
+
+@final
+class Engine:
+    """Runs workflows, durable in a store.
+
+    Args:
+        store: `sqlite:///PATH`, a path, `memory://`, or a `Store`.
+        **options: see `AsyncEngine`.
+
+    Raises:
+        StoreError: the store cannot be opened.
+
+    Example:
+        >>> from statemachine_flow.builder import Workflow
+        >>> workflow = Workflow("hello")
+        >>> greet = workflow.call("greet", lambda name: f"Hello {name}", with_={"name": "you"})
+        >>> with Engine("memory://") as engine:
+        ...     run = engine.run(workflow)
+        >>> run.state, run.steps["greet"].output
+        (<RunState.COMPLETED: 'completed'>, 'Hello you')
+    """
+
+    def __init__(self, store: str | os.PathLike[str] | Store = "sqlite:///.smf/runs.db", **options: Any) -> None:
+        self._engine = AsyncEngine(store, **options)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    # --- life
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Interrupt the runs under way, so that they can be resumed, and close the store. Twice does nothing."""
+        if self._closed:
+            return
+        self._call(lambda engine: engine.close())
+        self._closed = True
+        if self._loop is not None and self._thread is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+
+    def register(self, name: str, function: Function) -> None:
+        """See `AsyncEngine.register`."""
+        self._engine.register(name, function)
+
+    # --- starting and going on
+
+    def start(
+        self,
+        workflow: WorkflowLike,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        on_event: EventListener | None = None,
+    ) -> str:
+        """See `AsyncEngine.start`."""
+        return self._call(lambda engine: engine.start(workflow, inputs, run_id=run_id, on_event=on_event))
+
+    def run(
+        self,
+        workflow: WorkflowLike,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        on_event: EventListener | None = None,
+    ) -> Run:
+        """See `AsyncEngine.run`. Ctrl-C leaves the run paused, to be resumed."""
+        started = self.start(workflow, inputs, run_id=run_id, on_event=on_event)
+        return self._interruptible(started, lambda engine: engine.wait(started))
+
+    def resume(
+        self, run_id: str, *, take_over: bool = False, by: str | None = None, on_event: EventListener | None = None
+    ) -> Run:
+        """See `AsyncEngine.resume`. Ctrl-C leaves the run paused, to be resumed."""
+        return self._interruptible(
+            run_id, lambda engine: engine.resume(run_id, take_over=take_over, by=by, on_event=on_event)
+        )
+
+    def retry(self, run_id: str, *, by: str | None = None, on_event: EventListener | None = None) -> Run:
+        """See `AsyncEngine.retry`. Ctrl-C leaves the run paused, to be resumed."""
+        return self._interruptible(run_id, lambda engine: engine.retry(run_id, by=by, on_event=on_event))
+
+    def wait(self, run_id: str) -> Run:
+        """See `AsyncEngine.wait`."""
+        return self._call(lambda engine: engine.wait(run_id))
+
+    # --- control
+
+    def pause(self, run_id: str, *, interrupt: bool = False, reason: str = "", by: str | None = None) -> Run:
+        """See `AsyncEngine.pause`."""
+        return self._call(lambda engine: engine.pause(run_id, interrupt=interrupt, reason=reason, by=by))
+
+    def cancel(self, run_id: str, *, reason: str = "", by: str | None = None, timeout: float | None = None) -> Run:
+        """See `AsyncEngine.cancel`."""
+        return self._call(lambda engine: engine.cancel(run_id, reason=reason, by=by, timeout=timeout))
+
+    # --- reading
+
+    def get(self, run_id: str) -> Run:
+        """See `AsyncEngine.get`."""
+        return self._call(lambda engine: engine.get(run_id))
+
+    def list(
+        self,
+        *,
+        states: Iterable[str] = (),
+        workflow: str | None = None,
+        since: int | None = None,
+        limit: int = 100,
+    ) -> Sequence[RunRow]:
+        """See `AsyncEngine.list`."""
+        return self._call(lambda engine: engine.list(states=states, workflow=workflow, since=since, limit=limit))
+
+    def events(self, run_id: str, *, after: int = 0) -> Sequence[Event]:
+        """See `AsyncEngine.events`."""
+        return self._call(lambda engine: engine.events(run_id, after=after))
+
+    def find(self, name: str) -> str:
+        """See `AsyncEngine.find`."""
+        return self._call(lambda engine: engine.find(name))
+
+    # --- inside
+
+    def _call(self, make: Callable[[AsyncEngine], Coroutine[Any, Any, T]]) -> T:
+        """Run one coroutine of the twin on the loop, and wait for it."""
+        return self._submit(make).result()
+
+    def _interruptible(self, run_id: str, make: Callable[[AsyncEngine], Coroutine[Any, Any, Run]]) -> Run:
+        future = self._submit(make)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            self._call(lambda engine: _interrupt(engine, run_id))
+            raise
+
+    def _submit(self, make: Callable[[AsyncEngine], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
+        if self._closed:
+            raise UsageError("the engine is closed", kind="usage.closed")
+        if os.getpid() != self._pid:
+            raise UsageError(
+                "the engine was made before a fork", kind="usage.forked", hint="open a new one in the child process"
+            )
+        return asyncio.run_coroutine_threadsafe(make(self._engine), self._running_loop())
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=_serve, args=(self._loop,), name="smf-engine", daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+
+async def _interrupt(engine: AsyncEngine, run_id: str) -> None:
+    """Pause a run whose caller is going away, unless it came to rest first."""
+    try:
+        if (await engine.get(run_id)).state == RunState.RUNNING:
+            await engine.pause(run_id, interrupt=True, reason="interrupted from the keyboard")
+    except SmfError:
+        # The interrupt itself must reach the caller; the run can be resumed whether it was paused or not.
+        return
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()

@@ -1,0 +1,1 @@
+"""Where the bodies of steps run: one module per way of running them, none of which knows the engine."""

@@ -1,0 +1,123 @@
+"""Where plain functions run: a pool of daemon threads, awaited from the engine's loop.
+
+Python cannot stop a thread. When its attempt is given up, the thread is left to itself and counted as abandoned
+until its function returns. The standard library's pool joins its threads when the interpreter exits, so one
+abandoned thread would keep the process from ending; daemon threads do not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, final
+
+_Job = Callable[[], None]
+
+
+@final
+class ThreadExecutor:
+    """Runs functions in threads that are started when none is idle.
+
+    Example:
+        >>> executor = ThreadExecutor()
+        >>> asyncio.run(executor.run(lambda: 6 * 7))
+        42
+        >>> executor.close()
+    """
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = 0
+        self._threads = 0
+        #: Functions still running whose attempt was given up.
+        self.abandoned = 0
+
+    async def run(self, function: Callable[[], Any], *, patience: Callable[[], float] = float) -> Any:
+        """Await `function()` in a thread, with a copy of the caller's context variables.
+
+        Args:
+            function: takes nothing.
+            patience: seconds to wait on for the function after the caller was cancelled; asked at that moment.
+
+        Returns:
+            What the function returned, even if that was after the caller was cancelled.
+
+        Raises:
+            asyncio.CancelledError: the function did not end in time. It goes on, counted in `abandoned`, and its
+                result is dropped.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        context = contextvars.copy_context()
+
+        def job() -> None:
+            try:
+                result, error = context.run(function), None
+            except BaseException as caught:  # noqa: BLE001 - whatever it is, it is the outcome of this attempt
+                result, error = None, caught
+            with contextlib.suppress(RuntimeError):  # the loop ended first; nobody is left to tell
+                loop.call_soon_threadsafe(self._resolve, future, result, error)
+
+        self._submit(job)
+        try:
+            # Unlike awaiting the future itself, this leaves it alone when the caller is cancelled.
+            await asyncio.wait((future,))
+        except asyncio.CancelledError:
+            await self._linger(future, patience())
+        return future.result()
+
+    async def _linger(self, future: asyncio.Future[Any], seconds: float) -> None:
+        try:
+            if seconds > 0:
+                await asyncio.wait((future,), timeout=seconds)
+        finally:
+            if not future.done():
+                self.abandoned += 1
+                future.cancel()
+
+    def _resolve(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+        if future.cancelled():
+            self.abandoned -= 1
+        elif error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(_awaitable(error))
+
+    def _submit(self, job: _Job) -> None:
+        with self._lock:
+            self._jobs.put(job)
+            if self._idle > 0:
+                self._idle -= 1
+                return
+            self._threads += 1
+        threading.Thread(target=self._work, name=f"smf-step-{self._threads}", daemon=True).start()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+            del job  # or the thread would keep the last step's arguments alive while idle
+            with self._lock:
+                self._idle += 1
+
+    def close(self) -> None:
+        """Let idle threads end; busy ones end when their function returns."""
+        for _ in range(self._threads):
+            self._jobs.put(None)
+
+
+class ThreadExit(Exception):  # noqa: N818 - it says what happened
+    """A function raised something that must not travel through the event loop, such as SystemExit."""
+
+
+def _awaitable(error: BaseException) -> BaseException:
+    """An equal error that a future takes: StopIteration and exit requests would tear the loop."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    wrapped = ThreadExit(f"{type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped

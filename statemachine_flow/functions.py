@@ -1,0 +1,136 @@
+"""Which Python functions a `call` step may name, and how a name becomes a function.
+
+A name without a colon is looked up in the registry. `module:function` is imported, on first use and never while a
+document is only read, unless it is private, or belongs to the standard library (`os:system` is no step), or is not
+on the list of an embedding tool that restricts them.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, final
+
+from statemachine_flow.errors import SmfError
+
+Function = Callable[..., Any]
+
+
+class FunctionError(SmfError):
+    """A name that leads to no function, or to one that may not be called."""
+
+    default_kind = "definition.callable"
+    exit_code = 3
+
+
+@final
+class Functions:
+    """The functions one engine may call.
+
+    Args:
+        registered: name -> function, always allowed. A name may have a colon; it then stands for that import.
+        allow: patterns such as `"reviewkit.*:*"` for `module:function` names; None allows everything but the
+            standard library and private names, an empty list allows only what is registered.
+
+    Example:
+        >>> functions = Functions({"double": lambda x: 2 * x})
+        >>> functions.resolve("double")(21)
+        42
+        >>> functions.resolve("os:system")
+        Traceback (most recent call last):
+        ...
+        statemachine_flow.functions.FunctionError: 'os:system' belongs to the standard library; register the function, or allow it by name
+    """
+
+    def __init__(self, registered: Mapping[str, Function] | None = None, allow: Iterable[str] | None = None) -> None:
+        self._registered = dict(registered or {})
+        self._allow: Final = None if allow is None else tuple(allow)
+        self._imported: dict[str, Function] = {}
+
+    def register(self, name: str, function: Function) -> None:
+        """Allow `function` under `name`; a later registration replaces an earlier one."""
+        self._registered[name] = function
+
+    def resolve(self, name: str) -> Function:
+        """The function a name stands for.
+
+        Raises:
+            FunctionError: not registered, not allowed, or not found where the name says.
+        """
+        function = self._registered.get(name) or self._imported.get(name)
+        if function is None:
+            self._require_allowed(name)
+            function = self._imported[name] = _import(name)
+        return function
+
+    def _require_allowed(self, name: str) -> None:
+        module, colon, attribute = name.partition(":")
+        if not colon:
+            known = ", ".join(sorted(self._registered)) or "none is registered"
+            raise FunctionError(f"no function is registered as {name!r} (known: {known})", hint="register it, or write module:function")
+        if any(part.startswith("_") for part in (*module.split("."), *attribute.split("."))):
+            raise FunctionError(f"{name!r} is private", hint="name a public function")
+        if self._allow is None:
+            if module.partition(".")[0] in sys.stdlib_module_names:
+                raise FunctionError(
+                    f"{name!r} belongs to the standard library", hint="register the function, or allow it by name"
+                )
+        elif not any(fnmatch.fnmatchcase(name, pattern) for pattern in self._allow):
+            raise FunctionError(f"{name!r} is not among the allowed functions", hint="allow it, or register it")
+
+
+def _import(name: str) -> Function:
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise FunctionError(f"{name!r} cannot be imported: {error}", hint="is its folder on the Python path?") from error
+    except Exception as error:
+        raise FunctionError(f"{name!r}: importing {module_name} raised {type(error).__name__}: {error}") from error
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        raise FunctionError(f"module {module_name} has no function {attribute!r}", hint="was it renamed?")
+    return function  # type: ignore[no-any-return]  # callable() is all that is known of it
+
+
+def code_digest(function: Function) -> str:
+    """A short digest of the function's source text, or of its name where no source can be had.
+
+    Example:
+        >>> code_digest(code_digest) == code_digest(code_digest)
+        True
+    """
+    try:
+        text = inspect.getsource(function)
+    except (OSError, TypeError):
+        text = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__qualname__)}"
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def name_of(function: Function) -> str | None:
+    """`module:function` if importing that gives the function back; None for lambdas, closures and methods.
+
+    A function of the script that is being run is named after its file, so that `smf` finds it there too.
+
+    Example:
+        >>> name_of(name_of), name_of(lambda: None)
+        ('statemachine_flow.functions:name_of', None)
+    """
+    module, qualified = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if module is None or not qualified.isidentifier():
+        return None
+    if getattr(sys.modules.get(module), qualified, None) is not function:
+        return None
+    if module == "__main__":
+        main = sys.modules["__main__"]
+        module = main.__spec__.name if main.__spec__ else _stem(getattr(main, "__file__", None))
+    return f"{module}:{qualified}" if module else None
+
+
+def _stem(file: str | None) -> str | None:
+    stem = inspect.getmodulename(file) if file else None
+    return stem if stem and stem.isidentifier() else None

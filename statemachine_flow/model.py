@@ -1,0 +1,290 @@
+"""The nouns of a workflow: frozen values without behaviour, the same whatever text or code they came from.
+
+A `Definition` is a checked workflow. Placeholders and expressions in it are still text; `plan` compiles them.
+`Definition.tree` gives the one canonical form: plain data with defaults left out, from which the content hash
+and the TOML, YAML and JSON writers are made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import attrs
+import msgspec
+
+from statemachine_flow.durations import format_duration
+
+#: The language version this library reads and writes.
+LANGUAGE_VERSION: Final = "1"
+
+#: A workflow with more steps is refused.
+MAX_STEPS: Final = 10_000
+
+
+def _units(*names: str) -> str:
+    return "".join(rf"([0-9]+(\.[0-9]+)?{name})?" for name in names)
+
+
+DURATION_PATTERN: Final = (
+    rf"^((?=[0-9]){_units('w', 'd', 'h', 'm', 's', 'ms')}"
+    rf"|P(?=.){_units('W', 'D')}(T(?=[0-9]){_units('H', 'M', 'S')})?)$"
+)
+
+# The types below carry what a document may hold: the compiler checks values against them, the published JSON
+# Schema is made from them. A description is the text of the error when a value does not fit.
+
+#: Seconds in the model, text such as "30s" in a document.
+Seconds = Annotated[
+    float,
+    msgspec.Meta(
+        extra_json_schema={"type": "string", "pattern": DURATION_PATTERN, "examples": ["30s", "1h30m"]}
+    ),
+]
+
+StepId = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[a-z][a-z0-9_-]{0,63}$",
+        description="a step id has lower-case letters, digits, '-' and '_', a letter first, and at most 64",
+    ),
+]
+#: Of inputs and outputs: what an expression can read with a dot, or in brackets when it has a hyphen.
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$",
+        description="a name has letters, digits, '-' and '_', no digit or '-' first, and at most 64",
+    ),
+]
+WorkflowName = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9_. -]{0,98}[A-Za-z0-9_.-])?$",
+        description="a workflow's name has letters, digits, '_', '.', '-' and inner blanks, a letter or digit "
+        "first, and at most 100",
+    ),
+]
+
+InputType = Literal["string", "integer", "number", "boolean", "array", "object", "path"]
+
+_PYTHON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+    "path": (str,),
+}
+
+
+@attrs.frozen
+class Finding:
+    """Something wrong inside a noun; the compiler makes a `Problem` of it, with a position."""
+
+    #: A key of `errors.KINDS`.
+    kind: str
+    #: One sentence.
+    message: str
+    #: From the noun to the place, in document keys and list indices.
+    path: tuple[str | int, ...] = ()
+    #: What to do.
+    hint: str | None = None
+    #: Whether it is about the last key of the path, not about the value under it.
+    about_key: bool = False
+
+
+class Verb:
+    """What a step does; each kind is a frozen attrs class in its own module of `steps`.
+
+    Its main field has the name of its document key, so that a step's keys tell which verb it has.
+    """
+
+    #: The document key that names the verb, such as `"call"`.
+    key: ClassVar[str]
+    #: Names of the fields whose text may hold placeholders.
+    templates: ClassVar[tuple[str, ...]] = ()
+    #: How many such steps of one run go at once when the workflow sets no `max_parallel`.
+    max_parallel: ClassVar[int] = 64
+    #: Names of the values a result may hold; None when that is known only once the step ran.
+    result_names: ClassVar[tuple[str, ...] | None] = None
+
+    def is_shell(self, field: str) -> bool:  # noqa: ARG002 - a verb may need it
+        """Whether a templated field is shell text, where values are inserted as one quoted word each."""
+        return False
+
+    def check(self) -> Iterator[Finding]:
+        """What is wrong beyond the shape of the fields."""
+        yield from ()
+
+
+@attrs.frozen(kw_only=True)
+class Input:
+    """One declared input of a workflow."""
+
+    #: What values it takes; a `path` is text, made absolute when the run starts.
+    type: InputType = "string"
+    #: Used when the run gives none.
+    default: Any = None
+    #: The only values allowed; by default all are.
+    enum: Annotated[tuple[Any, ...], msgspec.Meta(min_length=1)] | None = None
+    #: Whether a run must give it; by default exactly when there is no default.
+    required: bool | None = None
+    #: For people.
+    description: str = ""
+
+    @property
+    def must_be_given(self) -> bool:
+        """Whether a run without it is refused."""
+        return self.default is None if self.required is None else self.required
+
+    def has_type(self, value: object) -> bool:
+        """Whether a value is of the declared type; `true` is no number, and `1.0` no integer."""
+        return type(value) in _PYTHON_TYPES[self.type]
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """When a failed attempt is followed by another, and after how long.
+
+    Example:
+        >>> RetryPolicy(max_attempts=3, delay=2.0).max_attempts
+        3
+    """
+
+    #: Counts the first try; 1 means no retry.
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    #: Before the second attempt.
+    delay: Seconds = 1.0
+    #: How the delay grows from attempt to attempt: times `factor`, or not at all.
+    backoff: Literal["exponential", "constant"] = "exponential"
+    #: What an exponential delay is multiplied with.
+    factor: Annotated[float, msgspec.Meta(ge=1, le=100)] = 2.0
+    #: No delay is longer.
+    max_delay: Seconds = 300.0
+    #: `full` draws evenly between 0 and the delay, so that many runs do not come back at once.
+    jitter: Literal["full", "none"] = "full"
+    #: Error names that are retried; empty means all.
+    retry_on: tuple[str, ...] = ()
+    #: Error names that are not, whatever `retry_on` says.
+    abort_on: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Defaults:
+    """What steps get that do not say otherwise."""
+
+    retry: RetryPolicy | None = None
+    timeout: Seconds | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Step:
+    """One step of a workflow."""
+
+    #: Unique in its workflow.
+    id: StepId
+    #: What it does.
+    verb: Verb
+    #: Ids of the steps it waits for.
+    needs: tuple[str, ...] = ()
+    #: A bare expression; the step is skipped when it is false.
+    when: str | None = None
+    #: For one attempt.
+    timeout: Seconds | None = None
+    retry: RetryPolicy | None = None
+    #: Whether the run may complete although the step failed.
+    optional: bool = False
+    #: Name -> bare expression over the step's result.
+    outputs: Mapping[Name, str] = attrs.field(factory=dict)
+    #: For people.
+    description: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Definition:
+    """A workflow as it is run: checked, frozen, named by the hash of its content."""
+
+    #: For people and for finding runs.
+    name: WorkflowName
+    steps: Annotated[tuple[Step, ...], msgspec.Meta(min_length=1, max_length=MAX_STEPS)]
+    #: The author's own; runs are told apart by the content hash.
+    version: str = "1.0.0"
+    #: For people.
+    description: str = ""
+    inputs: Mapping[Name, Input] = attrs.field(factory=dict)
+    defaults: Defaults = Defaults()
+    #: How many steps may run at once; by default the executors' own limits count.
+    max_parallel: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
+    #: For the whole run, from its start, pauses included.
+    timeout: Seconds | None = None
+    #: Name -> value or placeholder; computed when the run completes.
+    outputs: Mapping[Name, Any] = attrs.field(factory=dict)
+
+    def tree(self) -> dict[str, Any]:
+        """The canonical document: plain data, defaults left out, `needs` sorted, durations as text."""
+        tree = {"dsl": LANGUAGE_VERSION, **_tree(self)}
+        tree["steps"] = {step.id: _step_tree(step) for step in self.steps}
+        return tree
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of the canonical document, in hex: the same for TOML, YAML, JSON and Python.
+
+        The order of the steps counts, for it decides which of several ready steps begins first; the order
+        inside every other mapping does not.
+        """
+        tree = self.tree()
+        ordered = {**tree, "steps": list(tree["steps"].items())}
+        return hashlib.sha256(msgspec.json.encode(ordered, order="sorted")).hexdigest()
+
+    def step(self, step_id: str) -> Step:
+        """The step with that id; KeyError if there is none."""
+        return self._by_id[step_id]
+
+    @cached_property
+    def _by_id(self) -> dict[str, Step]:
+        return {step.id: step for step in self.steps}
+
+
+def document_key(field: str) -> str:
+    """The document key of a model field: `with_` is written `with`, everything else as it is named."""
+    return field.removesuffix("_")
+
+
+def _tree(noun: Any) -> dict[str, Any]:
+    """Fields that differ from their defaults, as plain data under their document keys."""
+    return {document_key(name): _plain(value, name) for name, value in _set_fields(noun)}
+
+
+def _step_tree(step: Step) -> dict[str, Any]:
+    tree = _tree(step)
+    tree.pop("id")
+    tree |= tree.pop("verb")
+    if step.needs:
+        tree["needs"] = sorted(step.needs)
+    return tree
+
+
+def _set_fields(noun: Any) -> Iterator[tuple[str, Any]]:
+    for field in attrs.fields(type(noun)):
+        value = getattr(noun, field.name)
+        default = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
+        if value != default or type(value) is not type(default):
+            yield field.name, value
+
+
+_SECONDS_FIELDS: Final = frozenset({"timeout", "delay", "max_delay"})
+
+
+def _plain(value: Any, field: str) -> Any:
+    if field in _SECONDS_FIELDS:
+        return format_duration(value)
+    if attrs.has(type(value)):
+        return _tree(value)
+    if isinstance(value, Mapping):
+        return {key: _tree(item) if attrs.has(type(item)) else item for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value

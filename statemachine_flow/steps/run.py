@@ -1,0 +1,99 @@
+"""The verb `run`: a command of the operating system, as an argument list or through the shell."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, final
+
+import attrs
+import msgspec
+
+from statemachine_flow.executors.process import Command, exit_error, run_command, shell_argv
+from statemachine_flow.expressions import Template
+from statemachine_flow.expressions.values import to_text
+from statemachine_flow.steps.base import Attempt, ExecutableVerb
+
+Arguments = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+CommandLine = Annotated[str, msgspec.Meta(min_length=1)]
+VariableName = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$",
+        description="an environment variable has letters, digits and '_', no digit first",
+    ),
+]
+_STREAMS = ("stdout", "stderr")
+_RESULT_NAMES = (
+    *_STREAMS,
+    "exit_code",
+    *(f"{stream}_{part}" for stream in _STREAMS for part in ("truncated", "bytes", "blob")),
+)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Run(ExecutableVerb):
+    """Run a command; its output is a mapping with `stdout`, `stderr` and `exit_code`."""
+
+    key: ClassVar[str] = "run"
+    templates: ClassVar[tuple[str, ...]] = ("run", "env", "cwd")
+    result_names: ClassVar[tuple[str, ...]] = _RESULT_NAMES
+    max_parallel: ClassVar[int] = max(4, 2 * (os.cpu_count() or 1))
+
+    #: A list is an argument vector without a shell, in which a placeholder that gives a list becomes as many
+    #: arguments; text goes to the shell, values in it quoted as one word each.
+    run: Arguments | CommandLine
+    #: Added to the few variables a command inherits.
+    env: Mapping[VariableName, str] = attrs.field(factory=dict)
+    #: Relative to the directory the run was started in.
+    cwd: str | None = None
+
+    def is_shell(self, field: str) -> bool:
+        """See `Verb.is_shell`."""
+        return field == "run" and isinstance(self.run, str)
+
+    async def execute(self, attempt: Attempt) -> dict[str, Any]:
+        """See `ExecutableVerb.execute`."""
+        context = attempt.context
+        command = Command(
+            argv=shell_argv(self.run) if isinstance(self.run, str) else self.run,
+            cwd=str(Path(attempt.cwd, self.cwd or "")),
+            env={
+                **attempt.env,
+                "SMF_RUN_ID": context.run_id,
+                "SMF_STEP_ID": context.step_id,
+                "SMF_ATTEMPT": str(context.attempt),
+                "SMF_IDEMPOTENCY_KEY": context.idempotency_key,
+                **self.env,
+            },
+        )
+        result = await run_command(command, grace=attempt.grace, open_spill=attempt.open_spill)
+        if result.exit_code != 0:
+            raise exit_error(command, result)
+        output: dict[str, Any] = {"stdout": result.stdout, "stderr": result.stderr, "exit_code": 0}
+        for stream in _STREAMS:
+            if getattr(result, f"{stream}_truncated"):
+                output[f"{stream}_truncated"] = True
+                output[f"{stream}_bytes"] = getattr(result, f"{stream}_bytes")
+                output[f"{stream}_blob"] = getattr(result, f"{stream}_spill")
+        return output
+
+    def output_names(self, output: Any) -> Mapping[str, Any]:
+        """See `ExecutableVerb.output_names`."""
+        return {"result": output, **output}
+
+    def render_field(self, name: str, template: Template, names: Mapping[str, Any]) -> Any:
+        """See `ExecutableVerb.render_field`."""
+        if name == "run":
+            if isinstance(self.run, str):
+                return template.render(names, quote=True)
+            return tuple(_arguments(template.render(names)))
+        rendered = template.render(names)
+        return {key: to_text(value) for key, value in rendered.items()} if name == "env" else to_text(rendered)
+
+
+def _arguments(items: list[Any]) -> list[str]:
+    """One argument per item, and one per item of an item that is a list."""
+    return [to_text(part) for item in items for part in (item if isinstance(item, list | tuple) else [item])]

@@ -1,0 +1,205 @@
+"""What a store owes the engine, in prose and types; `tests/stores` holds every store to it.
+
+A store keeps runs (one row each, with owner and epoch), their journals, the definitions they began with, requests
+made by other processes, and blobs. It decides nothing: the rows it writes are folds the engine computed, and its
+only judgement is the condition on every write, `(epoch, seq)` as the writer last knew them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from statemachine_flow.journal import Record
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """The process that works on a run, named so that nobody mistakes another for it."""
+
+    host: str
+    #: Changes with every boot of the host.
+    boot: str
+    pid: int
+    #: When that process started, in the system's own unit; a reused pid has another.
+    started: str
+    #: One engine of that process.
+    nonce: str
+
+
+class RunRow(msgspec.Struct, kw_only=True):
+    """A run in one row: what lists show without reading a journal."""
+
+    id: str
+    workflow: str
+    version: str
+    #: Content hash of the definition.
+    definition: str
+    state: str
+    #: Of the last record.
+    seq: int
+    #: Grows with every change of owner.
+    epoch: int
+    owner: Owner | None
+    created_at: int
+    updated_at: int
+    started_at: int | None
+    ended_at: int | None
+    steps_total: int
+    #: Steps at rest.
+    steps_done: int
+    #: Why it failed, paused or was cancelled; "" otherwise.
+    message: str
+
+
+class StepChange(msgspec.Struct, frozen=True, gc=False):
+    """One step entered a state."""
+
+    step: str
+    state: str
+    attempt: int
+    #: Whether this is the first change the store hears of for that step.
+    first: bool
+
+
+class Write(msgspec.Struct, kw_only=True):
+    """What one run adds in one commit."""
+
+    run_id: str
+    #: The writer's own; the write is refused if another owner came.
+    epoch: int
+    #: The sequence number before `records`.
+    seq: int
+    records: Sequence[Record]
+    #: Run states passed through, in order; empty when the state did not change.
+    states: Sequence[str] = ()
+    steps: Sequence[StepChange] = ()
+    steps_done: int = 0
+    updated_at: int = 0
+    started_at: int | None = None
+    ended_at: int | None = None
+    message: str = ""
+    #: Requests that this write answers.
+    answered: Sequence[int] = ()
+    #: Give up ownership with this write.
+    release: bool = False
+
+
+class NewRun(msgspec.Struct, kw_only=True):
+    """A run to be created: its row as it stands before the first write, its definition, and that write."""
+
+    row: RunRow
+    #: From `snapshot.encode_definition`.
+    definition: bytes
+    write: Write
+
+
+class Request(msgspec.Struct, frozen=True):
+    """Something another process asked of a run's owner."""
+
+    id: int
+    run_id: str
+    #: A trigger of the run's lifecycle.
+    action: str
+    by: str
+    reason: str
+    at: int
+
+
+class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs a list shows; newest first."""
+
+    states: tuple[str, ...] = ()
+    workflow: str | None = None
+    #: Created at or after, microseconds UTC.
+    since: int | None = None
+    limit: int = 100
+
+
+class Spill(Protocol):
+    """A blob being written."""
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        ...
+
+    def finish(self) -> str:
+        """Make it durable and return its digest."""
+        ...
+
+    def discard(self) -> None:
+        """Drop it."""
+        ...
+
+
+class Store(Protocol):
+    """The contract. Methods may be called from any thread, one at a time; every error is a `StoreError`.
+
+    A store keeps its promises against the death of its process at any moment: what a method returned from is kept,
+    what it did not return from is kept whole or not at all.
+    """
+
+    #: How an engine would open it again.
+    name: str
+
+    def claim(self, run_id: str, epoch: int, owner: Owner) -> bool:
+        """Make `owner` the owner and add 1 to the epoch, if the epoch still is `epoch`; False otherwise."""
+        ...
+
+    def release(self, run_id: str, epoch: int) -> None:
+        """Clear the owner if the epoch still is `epoch`."""
+        ...
+
+    def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:
+        """Keep new runs and writes in one durable transaction.
+
+        Returns:
+            Ids of the runs that were refused, with nothing kept of them: a new run because its id is taken, a write
+            because epoch or sequence are not what the writer believed. The others are kept.
+        """
+        ...
+
+    def row(self, run_id: str) -> RunRow | None:
+        """The run's row; None if there is no such run."""
+        ...
+
+    def rows(self, which: RunFilter) -> list[RunRow]:
+        """Rows that pass the filter, newest first."""
+        ...
+
+    def match(self, prefix: str, limit: int) -> list[str]:
+        """Ids of runs that begin with `prefix`, newest first; an empty prefix matches all."""
+        ...
+
+    def records(self, run_id: str, after: int = 0) -> list[Record]:
+        """The run's records with a sequence number above `after`, in order, as stored; the reader verifies."""
+        ...
+
+    def definition(self, content_hash: str) -> bytes | None:
+        """A definition's snapshot."""
+        ...
+
+    def request(self, run_id: str, action: str, by: str, reason: str, at: int) -> int:
+        """Keep a request for the run's owner; the returned id is gone once it is answered."""
+        ...
+
+    def requests(self, run_id: str | None = None) -> list[Request]:
+        """Requests nobody has answered yet, oldest first."""
+        ...
+
+    def version(self) -> int:
+        """A number that changes when another process wrote; cheap enough to ask twice a second."""
+        ...
+
+    def open_blob(self) -> Spill:
+        """Begin a blob."""
+        ...
+
+    def blob(self, digest: str) -> bytes:
+        """A blob's bytes, checked against its digest."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and memory; calling it again does nothing."""
+        ...

@@ -1,0 +1,156 @@
+"""A store that ends with its process: for tests, for trials, for runs that need no durability."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import final
+
+import msgspec
+
+from statemachine_flow.errors import StoreError, UsageError
+from statemachine_flow.journal import Record
+from statemachine_flow.stores.base import NewRun, Owner, Request, RunFilter, RunRow, Write
+from statemachine_flow.stores.blobs import MemorySpill
+
+
+@final
+class MemoryStore:
+    """The `Store` contract on plain dicts.
+
+    Example:
+        >>> store = MemoryStore()
+        >>> store.row("nobody") is None
+        True
+    """
+
+    name = "memory://"
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._rows: dict[str, RunRow] = {}
+        self._journals: dict[str, list[Record]] = {}
+        self._definitions: dict[str, bytes] = {}
+        self._requests: dict[int, Request] = {}
+        self._last_request = 0
+        self._blobs: dict[str, bytes] = {}
+        self._open = True
+
+    def claim(self, run_id: str, epoch: int, owner: Owner) -> bool:
+        """See `Store.claim`."""
+        with self._usable():
+            row = self._rows.get(run_id)
+            if row is None or row.epoch != epoch:
+                return False
+            row.epoch, row.owner = epoch + 1, owner
+            return True
+
+    def release(self, run_id: str, epoch: int) -> None:
+        """See `Store.release`."""
+        with self._usable():
+            row = self._rows.get(run_id)
+            if row is not None and row.epoch == epoch:
+                row.owner = None
+
+    def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:
+        """See `Store.commit`."""
+        with self._usable():
+            return [run_id for item in batch if (run_id := self._refuse(item))]
+
+    def _refuse(self, item: NewRun | Write) -> str:
+        """Keep one item; the run's id if it was refused, "" otherwise."""
+        if isinstance(item, NewRun):
+            if item.row.id in self._rows:
+                return item.row.id
+            self._definitions.setdefault(item.row.definition, item.definition)
+            self._rows[item.row.id] = msgspec.structs.replace(item.row)
+            self._journals[item.row.id] = []
+            item = item.write
+        row = self._rows.get(item.run_id)
+        if row is None or (row.epoch, row.seq) != (item.epoch, item.seq):
+            return item.run_id
+        self._keep(row, item)
+        return ""
+
+    def _keep(self, row: RunRow, write: Write) -> None:
+        self._journals[row.id].extend(write.records)
+        row.seq += len(write.records)
+        row.steps_done, row.updated_at = write.steps_done, write.updated_at
+        if write.states:
+            row.state, row.message = write.states[-1], write.message
+            row.started_at, row.ended_at = write.started_at, write.ended_at
+        if write.release:
+            row.owner = None
+        for request in write.answered:
+            self._requests.pop(request, None)
+
+    def row(self, run_id: str) -> RunRow | None:
+        """See `Store.row`."""
+        with self._usable():
+            row = self._rows.get(run_id)
+            return None if row is None else msgspec.structs.replace(row)
+
+    def rows(self, which: RunFilter) -> list[RunRow]:
+        """See `Store.rows`."""
+        with self._usable():
+            passing = (row for row in reversed(self._rows.values()) if _passes(row, which))
+            return [msgspec.structs.replace(row) for row, _ in zip(passing, range(which.limit), strict=False)]
+
+    def match(self, prefix: str, limit: int) -> list[str]:
+        """See `Store.match`."""
+        with self._usable():
+            return [run_id for run_id in reversed(self._rows) if run_id.startswith(prefix)][:limit]
+
+    def records(self, run_id: str, after: int = 0) -> list[Record]:
+        """See `Store.records`."""
+        with self._usable():
+            return self._journals.get(run_id, [])[after:]
+
+    def definition(self, content_hash: str) -> bytes | None:
+        """See `Store.definition`."""
+        with self._usable():
+            return self._definitions.get(content_hash)
+
+    def request(self, run_id: str, action: str, by: str, reason: str, at: int) -> int:
+        """See `Store.request`."""
+        with self._usable():
+            self._last_request += 1
+            self._requests[self._last_request] = Request(self._last_request, run_id, action, by, reason, at)
+            return self._last_request
+
+    def requests(self, run_id: str | None = None) -> list[Request]:
+        """See `Store.requests`."""
+        with self._usable():
+            return [request for request in self._requests.values() if run_id in (None, request.run_id)]
+
+    def version(self) -> int:
+        """See `Store.version`."""
+        return self._last_request
+
+    def open_blob(self) -> MemorySpill:
+        """See `Store.open_blob`."""
+        return MemorySpill(self._blobs)
+
+    def blob(self, digest: str) -> bytes:
+        """See `Store.blob`."""
+        try:
+            return self._blobs[digest]
+        except KeyError:
+            raise StoreError(f"blob {digest[:80]} is missing or damaged", kind="store.corrupt") from None
+
+    def close(self) -> None:
+        """See `Store.close`; what was kept stays readable to nobody."""
+        self._open = False
+
+    def _usable(self) -> threading.RLock:
+        if not self._open:
+            raise UsageError("the store is closed", kind="usage.closed")
+        return self._lock
+
+
+def _passes(row: RunRow, which: RunFilter) -> bool:
+    return (
+        (not which.states or row.state in which.states)
+        and which.workflow in (None, row.workflow)
+        and (which.since is None or row.created_at >= which.since)
+    )

@@ -1,0 +1,80 @@
+-- The store, version 1. Names in double braces are filled in from the lifecycle tables, which are the only place
+-- where states and edges are written down; SQL repeats them so that not even a hand-typed UPDATE can break them.
+
+-- A definition, once, however many runs began with it.
+CREATE TABLE definitions (
+  hash TEXT PRIMARY KEY,
+  body BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- A run in one row. `owner` is JSON or NULL; every write is conditional on `epoch` and `seq`.
+CREATE TABLE runs (
+  no INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  workflow TEXT NOT NULL,
+  version TEXT NOT NULL,
+  definition TEXT NOT NULL REFERENCES definitions (hash),
+  state TEXT NOT NULL CHECK (state IN ({{run_states}})),
+  seq INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  owner TEXT,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  started_at INTEGER,
+  ended_at INTEGER,
+  steps_total INTEGER NOT NULL,
+  steps_done INTEGER NOT NULL,
+  message TEXT NOT NULL
+) STRICT;
+CREATE INDEX runs_by_state ON runs (state, no);
+CREATE INDEX runs_by_workflow ON runs (workflow, no);
+
+-- The journal: the truth. Everything else in this file can be computed from it.
+CREATE TABLE journal (
+  run INTEGER NOT NULL REFERENCES runs (no),
+  seq INTEGER NOT NULL,
+  kind TEXT NOT NULL CHECK (kind IN ({{record_kinds}})),
+  at INTEGER NOT NULL,
+  step TEXT,
+  data BLOB NOT NULL,
+  digest BLOB NOT NULL,
+  PRIMARY KEY (run, seq)
+) STRICT, WITHOUT ROWID;
+
+-- Where each step is that something has happened to.
+CREATE TABLE steps (
+  run INTEGER NOT NULL REFERENCES runs (no),
+  step TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ({{step_states}})),
+  attempt INTEGER NOT NULL,
+  PRIMARY KEY (run, step)
+) STRICT, WITHOUT ROWID;
+
+-- What other processes ask of a run's owner; answered rows are deleted by the write that answers them.
+CREATE TABLE requests (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  run INTEGER NOT NULL REFERENCES runs (no),
+  action TEXT NOT NULL,
+  by TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  at INTEGER NOT NULL
+) STRICT;
+
+CREATE TRIGGER runs_begin BEFORE INSERT ON runs
+WHEN NEW.state <> '{{run_initial}}'
+BEGIN SELECT RAISE(ABORT, 'illegal run edge: a run begins {{run_initial}}'); END;
+
+CREATE TRIGGER runs_edge BEFORE UPDATE OF state ON runs
+WHEN OLD.state || '>' || NEW.state NOT IN ({{run_edges}})
+BEGIN SELECT RAISE(ABORT, 'illegal run edge'); END;
+
+CREATE TRIGGER steps_begin BEFORE INSERT ON steps
+WHEN NEW.state NOT IN ({{step_first}})
+BEGIN SELECT RAISE(ABORT, 'illegal step edge: not reachable from {{step_initial}}'); END;
+
+CREATE TRIGGER steps_edge BEFORE UPDATE OF state ON steps
+WHEN OLD.state || '>' || NEW.state NOT IN ({{step_edges}})
+BEGIN SELECT RAISE(ABORT, 'illegal step edge'); END;
+
+CREATE TRIGGER journal_append_only BEFORE UPDATE ON journal
+BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;

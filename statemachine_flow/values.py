@@ -1,0 +1,196 @@
+"""Values of users as bytes: MessagePack that gives back exactly what went in, or refuses.
+
+MessagePack alone would turn a tuple into a list and a Decimal into text without a word. Here every type that it
+does not keep is written as a tagged extension, and any type outside the closed list is refused before something
+is stored. Reading runs no code of the data's choosing: a tag selects one of the constructors below, nothing else.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec.msgpack import Ext
+
+from statemachine_flow.errors import StepError, StoreError
+
+#: Values nested deeper are refused: a reader must not need a deep stack.
+MAX_DEPTH: Final = 200
+
+_MIN_INT: Final = -(2**63)
+_MAX_INT: Final = 2**64 - 1
+_SCALARS: Final = frozenset({str, float, bool, type(None), bytes})
+_HASHABLE_KEYS: Final = frozenset({str, int, float, bool, type(None), bytes})
+
+#: type -> (tag, to data that MessagePack keeps). Tags are part of the stored form: never reuse one.
+_WRITERS: Final[Mapping[type, tuple[int, Callable[[Any], Any]]]] = {
+    tuple: (1, list),
+    set: (2, list),
+    frozenset: (3, list),
+    int: (4, lambda value: format(value, "x")),  # hexadecimal: no limit on digits, linear time
+    decimal.Decimal: (5, str),
+    dt.datetime: (6, dt.datetime.isoformat),
+    dt.date: (7, dt.date.isoformat),
+    dt.time: (8, dt.time.isoformat),
+    dt.timedelta: (9, lambda value: [value.days, value.seconds, value.microseconds]),
+    uuid.UUID: (10, lambda value: value.bytes),
+}
+_READERS: Final[Mapping[int, Callable[[Any], Any]]] = {
+    1: tuple,
+    2: set,
+    3: frozenset,
+    4: lambda text: int(text, 16),
+    5: decimal.Decimal,
+    6: dt.datetime.fromisoformat,
+    7: dt.date.fromisoformat,
+    8: dt.time.fromisoformat,
+    9: lambda parts: dt.timedelta(*parts),
+    10: lambda raw: uuid.UUID(bytes=raw),
+}
+
+_encoder: Final = msgspec.msgpack.Encoder()
+
+
+def encode_value(value: Any) -> bytes:
+    """Encode a value exactly.
+
+    Args:
+        value: None, bool, int of any size, float, str, bytes, list, dict with scalar keys, tuple, set, frozenset,
+            Decimal, datetime, date, time, timedelta, UUID, nested at most `MAX_DEPTH` deep. Subclasses of these
+            are refused, for they would come back as the base type.
+
+    Raises:
+        StepError: `step.unserializable`, naming the path and the type.
+
+    Example:
+        >>> decode_value(encode_value({"a": (1, {2}), "b": 2**70})) == {"a": (1, {2}), "b": 2**70}
+        True
+        >>> encode_value({"a": [1, object()]})
+        Traceback (most recent call last):
+        ...
+        statemachine_flow.errors.StepError: the value at $.a[1] has the type object, which cannot be kept; \
+return text, numbers, lists and mappings
+    """
+    try:
+        return _encoder.encode(value if _is_plain(value, MAX_DEPTH) else _tagged(value, "$", MAX_DEPTH))
+    except UnicodeEncodeError:
+        raise _refused(f"the value at {_path_of_bad_text(value, '$')} is text that is not valid Unicode") from None
+
+
+def decode_value(data: bytes | msgspec.Raw) -> Any:
+    """Decode what `encode_value` gave.
+
+    Raises:
+        StoreError: `store.corrupt`, the bytes are not a value.
+    """
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, ValueError, TypeError, RecursionError, ArithmeticError) as error:
+        raise StoreError(f"a stored value cannot be read: {error}", kind="store.corrupt") from error
+
+
+def jsonable(value: Any) -> Any:
+    """`value` as JSON can show it: sets sorted into lists, dates and decimals as text, bytes as escaped text.
+
+    For people and pipes; it does not read back exactly. Non-finite numbers become text.
+
+    Example:
+        >>> jsonable({"when": dt.date(2026, 1, 2), 1: (b"x", 2.5)})
+        {'when': '2026-01-02', '1': ['x', 2.5]}
+    """
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str) else str(jsonable(key)): jsonable(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted((jsonable(item) for item in value), key=str)
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, float) and not (value - value == 0):
+        return str(value)
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether MessagePack keeps `value` as it is; the quick way through for nearly every result."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if kind is int:
+        return _MIN_INT <= value <= _MAX_INT
+    if depth == 0:
+        return False
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or not _is_plain(item, depth - 1):
+                return False
+        return True
+    if kind is list:
+        for item in value:
+            if not _is_plain(item, depth - 1):
+                return False
+        return True
+    return False
+
+
+def _tagged(value: Any, path: str, depth: int) -> Any:
+    kind = type(value)
+    if kind in _SCALARS or (kind is int and _MIN_INT <= value <= _MAX_INT):
+        return value
+    if depth == 0:
+        raise _refused(f"the value at {path[:80]} is nested deeper than {MAX_DEPTH}, or holds itself")
+    if kind is dict:
+        return {_key(key, path): _tagged(item, _child(path, key), depth - 1) for key, item in value.items()}
+    if kind is list:
+        return [_tagged(item, f"{path}[{index}]", depth - 1) for index, item in enumerate(value)]
+    if kind not in _WRITERS:
+        hint = "return text, numbers, lists and mappings"
+        raise _refused(f"the value at {path} has the type {kind.__qualname__}, which cannot be kept", hint)
+    tag, write = _WRITERS[kind]
+    inner = write(value)
+    if kind in (tuple, set, frozenset):
+        inner = [_tagged(item, f"{path}[{index}]", depth - 1) for index, item in enumerate(inner)]
+    return Ext(tag, _encoder.encode(inner))
+
+
+def _key(key: Any, path: str) -> Any:
+    if type(key) in _HASHABLE_KEYS and not (type(key) is int and not _MIN_INT <= key <= _MAX_INT):
+        return key
+    raise _refused(f"a key of the mapping at {path} has the type {type(key).__qualname__}; use text")
+
+
+def _child(path: str, key: Any) -> str:
+    return f"{path}.{key}" if isinstance(key, str) and key.isidentifier() else f"{path}[{key!r}]"
+
+
+def _path_of_bad_text(value: Any, path: str) -> str:
+    """Where the first text that UTF-8 cannot hold stands; called only once it is known that there is one."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if found := _path_of_bad_text(key, path) or _path_of_bad_text(item, _child(path, key)):
+                return found
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, item in enumerate(value):
+            if found := _path_of_bad_text(item, f"{path}[{index}]"):
+                return found
+    elif isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        return path
+    return ""
+
+
+def _refused(message: str, hint: str | None = None) -> StepError:
+    return StepError(message, kind="step.unserializable", name="Unserializable", hint=hint)
+
+
+def _read_ext(tag: int, data: memoryview) -> Any:
+    reader = _READERS.get(tag)
+    if reader is None:
+        raise ValueError(f"unknown tag {tag}")
+    return reader(_decoder.decode(data))
+
+
+_decoder: Final = msgspec.msgpack.Decoder(ext_hook=_read_ext)
