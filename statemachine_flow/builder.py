@@ -145,9 +145,7 @@ class Workflow:
         description: str | None = None,
     ) -> Ref:
         """Declare an input; returns the reference to its value. The words mean what they mean in a document."""
-        declared = _without_none(
-            default=_plain(default), enum=_plain(enum), required=required, description=description
-        )
+        declared = _without_none(default=_plain(default), enum=_plain(enum), required=required, description=description)
         self._add("inputs", name, {"type": type, **declared})
         return Ref("inputs")[name]
 
@@ -407,7 +405,9 @@ def _retry(policy: RetryPolicy | None) -> dict[str, Any] | None:
     default = RetryPolicy()
     fields = {field.name: getattr(policy, field.name) for field in attrs.fields(RetryPolicy)}
     changed = {name: value for name, value in fields.items() if value != getattr(default, name)}
-    return {name: _duration(value) if name in ("delay", "max_delay") else _plain(value) for name, value in changed.items()}
+    return {
+        name: _duration(value) if name in ("delay", "max_delay") else _plain(value) for name, value in changed.items()
+    }
 
 
 def _when(value: Any) -> Any:

@@ -18,6 +18,7 @@ KINDS: Final[Mapping[str, str]] = {
     "usage.closed": "the engine or store was already closed",
     "usage.forked": "the handle was made before a fork and belongs to the parent process",
     "usage.extra": "an optional package is needed and not installed",
+    "usage.output": "what a command prints cannot be written",
     "definition.alias": "YAML anchors and aliases are not part of the language",
     "definition.callable": "a function name is malformed, private, not registered or not allowed",
     "definition.cycle": "steps need each other in a circle",
@@ -292,6 +293,8 @@ class StepError(SmfError):
     default_kind = "step.failed"
     exit_code = 1
 
-    def __init__(self, message: str, *, kind: str | None = None, name: str | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, kind: str | None = None, name: str | None = None, hint: str | None = None
+    ) -> None:
         super().__init__(message, kind=kind, hint=hint)
         self.name = name or type(self).__name__

@@ -43,7 +43,7 @@ class Functions:
         >>> functions.resolve("os:system")
         Traceback (most recent call last):
         ...
-        statemachine_flow.functions.FunctionError: 'os:system' belongs to the standard library; register the function, or allow it by name
+        statemachine_flow.functions.FunctionError: 'os:system' belongs to the standard library; register the function...
     """
 
     def __init__(self, registered: Mapping[str, Function] | None = None, allow: Iterable[str] | None = None) -> None:
@@ -71,7 +71,9 @@ class Functions:
         module, colon, attribute = name.partition(":")
         if not colon:
             known = ", ".join(sorted(self._registered)) or "none is registered"
-            raise FunctionError(f"no function is registered as {name!r} (known: {known})", hint="register it, or write module:function")
+            raise FunctionError(
+                f"no function is registered as {name!r} (known: {known})", hint="register it, or write module:function"
+            )
         if any(part.startswith("_") for part in (*module.split("."), *attribute.split("."))):
             raise FunctionError(f"{name!r} is private", hint="name a public function")
         if self._allow is None:
@@ -88,7 +90,9 @@ def _import(name: str) -> Function:
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise FunctionError(f"{name!r} cannot be imported: {error}", hint="is its folder on the Python path?") from error
+        raise FunctionError(
+            f"{name!r} cannot be imported: {error}", hint="is its folder on the Python path?"
+        ) from error
     except Exception as error:
         raise FunctionError(f"{name!r}: importing {module_name} raised {type(error).__name__}: {error}") from error
     function = getattr(module, attribute, None)

@@ -31,7 +31,7 @@ class Data(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     """Base of what a record says beyond its kind; stored as a MessagePack map without the defaults."""
 
 
-class Created(Data):
+class Created(Data, frozen=True):
     """`run.create`: all a later process needs to go on with the run."""
 
     #: Name and version of the workflow, for people; the definition's content hash, for the engine.
@@ -64,7 +64,7 @@ class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     step: str | None = None
 
 
-class Reason(Data):
+class Reason(Data, frozen=True):
     """Any change that an operator, the engine or a rule asked for."""
 
     reason: str = ""
@@ -72,20 +72,20 @@ class Reason(Data):
     by: str | None = None
 
 
-class RunStarted(Data):
+class RunStarted(Data, frozen=True):
     """`run.start`."""
 
     #: The run's own deadline, microseconds UTC.
     deadline: int | None = None
 
 
-class RunCompleted(Data):
+class RunCompleted(Data, frozen=True):
     """`run.complete`."""
 
     outputs: msgspec.Raw
 
 
-class Failed(Data):
+class Failed(Data, frozen=True):
     """`step.fail` and `run.fail`."""
 
     error: ErrorInfo
@@ -93,14 +93,14 @@ class Failed(Data):
     optional: bool = False
 
 
-class StepStarted(Data):
+class StepStarted(Data, frozen=True):
     """`step.start`."""
 
     #: Counts from 1.
     attempt: int
 
 
-class StepCompleted(Data):
+class StepCompleted(Data, frozen=True):
     """`step.complete`."""
 
     #: Encoded by `values`; absent when it lies in a blob.
@@ -111,7 +111,7 @@ class StepCompleted(Data):
     blob: str | None = None
 
 
-class BackedOff(Data):
+class BackedOff(Data, frozen=True):
     """`step.back_off`."""
 
     error: ErrorInfo
@@ -162,10 +162,12 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         except KeyError:
             raise StoreError(f"unknown record kind {self.kind!r}", kind="store.newer", seq=self.seq) from None
         except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
-            raise StoreError(f"a {self.kind} record cannot be read: {error}", kind="store.corrupt", seq=self.seq) from error
+            raise StoreError(
+                f"a {self.kind} record cannot be read: {error}", kind="store.corrupt", seq=self.seq
+            ) from error
 
 
-def chain(previous: bytes, seq: int, kind: str, at: int, step: str | None, data: bytes) -> bytes:
+def chain(previous: bytes, seq: int, kind: str, at: int, step: str | None, data: bytes) -> bytes:  # noqa: PLR0917 - a record's own fields
     """The digest of a record: BLAKE2b over its predecessor's digest and all its own fields."""
     head = f"{seq} {kind} {at} {step} ".encode()
     return hashlib.blake2b(previous + head + data, digest_size=DIGEST_SIZE).digest()

@@ -8,8 +8,8 @@ One machine per kind serves every run and step of the process: a machine has no 
 trigger moves the `state` attribute of whatever cursor is handed in. Registering a model with `transitions`
 costs 70-150 us and keeps a reference to it; a cursor costs nothing.
 
-`LeanEvent` and `LeanTransition` take the library's own extension points (`event_cls`, `transition_cls`) and leave
-out the callback chains that these machines do not use; anything with a hook goes the library's full way.
+`LeanEvent` takes the library's own extension point (`event_cls`) and leaves out the callback chains that these
+machines do not use; anything with a hook goes the library's full way.
 `benchmarks/README.md` has the figures; the lifecycle tests run on both paths.
 """
 
@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Any, Final, Protocol, final
 
 import attrs
-from transitions.core import Event, EventData, Machine, MachineError, Transition
+from transitions.core import Event, EventData, Machine, MachineError
 
 from statemachine_flow.errors import TransitionRefused
 
@@ -93,78 +93,89 @@ R, S = RunState, StepState
 RUN_EDGES: Final[tuple[Edge, ...]] = (
     *_edges("start", [R.PENDING], R.RUNNING, "a worker holds the lease"),
     *_edges("complete", [R.RUNNING], R.COMPLETED, "every step is at rest and no required step failed", _all_at_rest),
-    *_edges("fail", [R.RUNNING], R.FAILED, "a required step failed or a deadline was passed; no attempt is alive", _nothing_alive),
+    *_edges(
+        "fail",
+        [R.RUNNING],
+        R.FAILED,
+        "a required step failed or a deadline was passed; no attempt is alive",
+        _nothing_alive,
+    ),
     *_edges("pause", [R.RUNNING], R.PAUSED, "operator; no new attempt begins while paused"),
     *_edges("resume", [R.PAUSED], R.RUNNING, "operator"),
     *_edges("cancel", [R.PENDING, R.FAILED], R.CANCELLED, "durable request; nothing is alive"),
     *_edges("cancel", [R.RUNNING, R.PAUSED], R.CANCELLING, "durable request"),
     *_edges("settle", [R.CANCELLING], R.CANCELLED, "no attempt is alive", _nothing_alive),
     *_edges("retry", [R.FAILED], R.RUNNING, "failed steps are reset"),
-    *_edges("quarantine", [R.RUNNING, R.PAUSED, R.FAILED], R.QUARANTINED, "a step keeps killing its process, or an operator"),
+    *_edges(
+        "quarantine", [R.RUNNING, R.PAUSED, R.FAILED], R.QUARANTINED, "a step keeps killing its process, or an operator"
+    ),
 )
 
 STEP_EDGES: Final[tuple[Edge, ...]] = (
-    *_edges("start", [S.PENDING, S.BACKING_OFF, S.INTERRUPTED], S.RUNNING, "a new attempt, recorded before its body begins"),
+    *_edges(
+        "start", [S.PENDING, S.BACKING_OFF, S.INTERRUPTED], S.RUNNING, "a new attempt, recorded before its body begins"
+    ),
     *_edges("wait", [S.RUNNING], S.WAITING, "approval, timer, signal or child run"),
     *_edges("complete", [S.RUNNING, S.WAITING, S.INTERRUPTED], S.COMPLETED, "a result"),
     *_edges("fail", [S.RUNNING, S.WAITING, S.INTERRUPTED], S.FAILED, "no attempts left, or not retryable"),
     *_edges("back_off", [S.RUNNING], S.BACKING_OFF, "a durable timer for the next attempt"),
     *_edges("interrupt", [S.RUNNING], S.INTERRUPTED, "its owner died or stopped it"),
     *_edges("skip", [S.PENDING], S.SKIPPED, "`when` is false, or the join rule says so"),
-    *_edges("cancel", [S.PENDING, S.RUNNING, S.WAITING, S.BACKING_OFF, S.INTERRUPTED], S.CANCELLED, "the run ended first"),
+    *_edges(
+        "cancel", [S.PENDING, S.RUNNING, S.WAITING, S.BACKING_OFF, S.INTERRUPTED], S.CANCELLED, "the run ended first"
+    ),
     *_edges("reset", [S.COMPLETED, S.FAILED, S.SKIPPED, S.CANCELLED], S.PENDING, "through retry, rewind or rerun"),
 )
 
 
 @final
-class LeanTransition(Transition):  # type: ignore[misc]  # transitions ships no types for subclassing
-    """A transition without callback chains; the full way as soon as it has any."""
+class LeanEvent(Event):
+    """An event that checks conditions and moves the state, and nothing else.
 
-    def execute(self, event_data: EventData) -> bool:
-        """Check the conditions and move the state."""
-        machine = event_data.machine
-        if (
-            self.prepare
-            or self.before
-            or self.after
-            or machine.before_state_change
-            or machine.after_state_change
-            or self.dest is None
-        ):
-            return bool(super().execute(event_data))
-        for condition in self.conditions:
-            if not condition.check(event_data):
-                return False
-        event_data.model.state = self.dest
-        return True
+    As soon as there is a queue or a hook of any kind it goes the library's full way.
+    """
 
-
-@final
-class LeanEvent(Event):  # type: ignore[misc]  # see LeanTransition
-    """An event without queue and hooks; the full way as soon as the machine has any."""
-
-    def trigger(self, model: Cursor, *args: Any, **kwargs: Any) -> bool:
-        """Fire on `model`; True if a transition took place."""
-        machine = self.machine
-        if machine.has_queue or machine.prepare_event or machine.finalize_event or machine.on_exception:
-            return bool(super().trigger(model, *args, **kwargs))
+    def trigger(self, model: Any, *args: Any, **kwargs: Any) -> bool:
+        """Fire on `model`, a `Cursor`; True if a transition took place."""
         # `.get`, not `[]`: the library keeps a defaultdict, which a miss would grow.
         candidates = self.transitions.get(model.state)
-        if not candidates:
+        if not candidates or _has_machine_hooks(self.machine):
             return bool(super().trigger(model, *args, **kwargs))
-        event_data = EventData(None, self, machine, model, args, kwargs)
         for transition in candidates:
-            event_data.transition = transition
-            if transition.execute(event_data):
-                return True
+            if _has_hooks(transition, self.machine):
+                return bool(super().trigger(model, *args, **kwargs))
+            if transition.conditions:
+                event_data = EventData(None, self, self.machine, model, args, kwargs)
+                if not all(condition.check(event_data) for condition in transition.conditions):
+                    continue
+            model.state = transition.dest
+            return True
         return False
 
 
-@final
-class LeanMachine(Machine):  # type: ignore[misc]  # see LeanTransition
-    """A machine built from the two lean classes."""
+def _has_machine_hooks(machine: Any) -> bool:
+    return bool(
+        machine.has_queue
+        or machine.prepare_event
+        or machine.finalize_event
+        or machine.on_exception
+        or machine.before_state_change
+        or machine.after_state_change
+        or machine.on_final
+    )
 
-    transition_cls = LeanTransition
+
+def _has_hooks(transition: Any, machine: Any) -> bool:
+    if transition.prepare or transition.before or transition.after or transition.dest is None:
+        return True
+    states = machine.states
+    return bool(states[transition.source].on_exit or states[transition.dest].on_enter)
+
+
+@final
+class LeanMachine(Machine):
+    """A machine whose events are lean."""
+
     event_cls = LeanEvent
 
 
@@ -207,7 +218,8 @@ class Lifecycle:
         )
         #: trigger -> states it may be fired in
         self.sources: Mapping[str, tuple[str, ...]] = {
-            trigger: tuple(edge.source for edge in edges if edge.trigger == trigger) for trigger in dict.fromkeys(e.trigger for e in edges)
+            trigger: tuple(edge.source for edge in edges if edge.trigger == trigger)
+            for trigger in dict.fromkeys(edge.trigger for edge in edges)
         }
         sources = {edge.source for edge in edges}
         #: States no edge leaves.
@@ -250,7 +262,8 @@ class Lifecycle:
 
     def _guard_reason(self, trigger: str, state: str) -> str:
         edge = next(edge for edge in self.edges if edge.trigger == trigger and edge.source == state)
-        return f"the guard did not hold: {(edge.guard and edge.guard.__doc__ or edge.why).rstrip('.')}"
+        rule = edge.why if edge.guard is None else edge.guard.__doc__ or edge.why
+        return f"the guard did not hold: {rule.rstrip('.')}"
 
 
 def _as_transition(edge: Edge) -> dict[str, object]:
@@ -259,6 +272,19 @@ def _as_transition(edge: Edge) -> dict[str, object]:
 
 RUN: Final = Lifecycle("run", RunState, RUN_EDGES)
 STEP: Final = Lifecycle("step", StepState, STEP_EDGES)
+
+#: Words that earlier systems had for the state of a run -> the state that stands for them. A run that waits for a
+#: person is running here, with a step that is waiting.
+ALIASES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("idle", "parsing", "validating", "building_graph", "scheduling"), R.PENDING.value),
+    **dict.fromkeys(("executing", "awaiting_completion", "creating_checkpoint"), R.RUNNING.value),
+    **dict.fromkeys(("restoring_checkpoint", "aggregating_results", "in_progress"), R.RUNNING.value),
+    **dict.fromkeys(("planning", "plan_awaiting_approval", "plan_approved", "implementing"), R.RUNNING.value),
+    **dict.fromkeys(("implementation_awaiting_approval", "implementation_approved"), R.RUNNING.value),
+    **dict.fromkeys(("reviewing", "verifying"), R.RUNNING.value),
+    **dict.fromkeys(("success", "succeeded"), R.COMPLETED.value),
+    **dict.fromkeys(("canceled", "plan_rejected", "implementation_rejected"), R.CANCELLED.value),
+}
 
 #: Step states in which no work is owed: nothing is left to do unless the step is reset.
 STEP_AT_REST: Final = frozenset(edge.source for edge in STEP_EDGES if edge.trigger == "reset")

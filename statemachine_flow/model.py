@@ -39,9 +39,7 @@ DURATION_PATTERN: Final = (
 #: Seconds in the model, text such as "30s" in a document.
 Seconds = Annotated[
     float,
-    msgspec.Meta(
-        extra_json_schema={"type": "string", "pattern": DURATION_PATTERN, "examples": ["30s", "1h30m"]}
-    ),
+    msgspec.Meta(extra_json_schema={"type": "string", "pattern": DURATION_PATTERN, "examples": ["30s", "1h30m"]}),
 ]
 
 StepId = Annotated[

@@ -30,7 +30,20 @@ class PlannedStep:
         definition: where it belongs.
     """
 
-    __slots__ = ("__dict__", "dependents", "id", "index", "needs", "optional", "retry", "step", "timeout", "verb")
+    __slots__ = (
+        "_outputs",
+        "_templates",
+        "_when",
+        "dependents",
+        "id",
+        "index",
+        "needs",
+        "optional",
+        "retry",
+        "step",
+        "timeout",
+        "verb",
+    )
 
     def __init__(self, index: int, step: Step, definition: Definition) -> None:
         self.index = index
@@ -42,23 +55,33 @@ class PlannedStep:
         self.timeout = step.timeout or definition.defaults.timeout
         self.needs: list[int] = []
         self.dependents: list[int] = []
+        # Parsed on first use: a resumed run never asks about the steps it has behind it.
+        self._when: Expression | None = None
+        self._templates: Mapping[str, Template] | None = None
+        self._outputs: Mapping[str, Expression] | None = None
 
-    @cached_property
+    @property
     def when(self) -> Expression | None:
         """The condition, parsed."""
-        return None if self.step.when is None else Expression.parse(self.step.when)
+        if self._when is None and self.step.when is not None:
+            self._when = Expression.parse(self.step.when)
+        return self._when
 
-    @cached_property
+    @property
     def templates(self) -> Mapping[str, Template]:
         """Verb field -> template, for the fields that hold placeholders; empty when none does."""
-        values = {name: getattr(self.verb, name) for name in self.verb.templates}
-        parsed = {name: Template.parse(value)[0] for name, value in values.items() if value}
-        return {name: template for name, template in parsed.items() if not template.is_constant}
+        if self._templates is None:
+            values = {name: getattr(self.verb, name) for name in self.verb.templates}
+            parsed = {name: Template.parse(value)[0] for name, value in values.items() if value}
+            self._templates = {name: template for name, template in parsed.items() if not template.is_constant}
+        return self._templates
 
-    @cached_property
+    @property
     def outputs(self) -> Mapping[str, Expression]:
         """Declared output -> expression over the result."""
-        return {name: Expression.parse(text) for name, text in self.step.outputs.items()}
+        if self._outputs is None:
+            self._outputs = {name: Expression.parse(text) for name, text in self.step.outputs.items()}
+        return self._outputs
 
 
 @final

@@ -173,7 +173,8 @@ class _Builder:
     def close(self, _event: _Event) -> None:
         closed = self._levels.pop()
         if closed.is_key:
-            self._key("?", closed.place.key)
+            # Any text will do that is not taken yet: there is a fault, so nobody will see this data.
+            self._key(f"?{closed.place.key}", closed.place.key)
         else:
             self._advance()
 

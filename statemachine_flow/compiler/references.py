@@ -160,7 +160,7 @@ class References:
             names = step.verb.result_names if part == "output" else None
         if names is None:
             return None
-        return self._missing(rest, names, f"the {part} of step '{step.id}' has no")
+        return self._missing(rest, names, f"steps.{step.id}.{part} has no")
 
 
 def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:

@@ -81,7 +81,7 @@ class Shape(Generic[T]):
                 if isinstance(error, Refused):
                     findings += under(key, error.findings)
                 else:
-                    findings.append(Finding("definition.missing_field", f"the field '{key}' is missing"))
+                    findings.append(Finding("definition.missing_field", f"the field '{key}' is missing", (key,)))
         return findings
 
 

@@ -147,5 +147,5 @@ def _twins(entries: Iterable[_Entry]) -> Iterator[Finding]:
         if isinstance(step_id, str):
             other = seen.setdefault(unicodedata.normalize("NFC", step_id).casefold(), step_id)
             if other != step_id:
-                message = f"the step ids {shown(other)} and {step_id!a} differ only by case or spelling"
+                message = f"the step ids {other!a} and {step_id!a} differ only by case or spelling"
                 yield Finding("definition.name", message, (key,), about_key=True)

@@ -221,7 +221,8 @@ class AsyncEngine:
 
         Args:
             run_id: the run.
-            reason, by: for the journal.
+            reason: for the journal.
+            by: who asks, for the journal.
             timeout: how long to wait for another process to act on it, in seconds; None waits until it has.
 
         Returns:

@@ -44,7 +44,7 @@ def _rendered(planned: PlannedStep, names: Mapping[str, Any]) -> ExecutableVerb:
     if not isinstance(verb, ExecutableVerb):
         raise StepError(f"the verb '{verb.key}' cannot be executed", kind="internal")
     fields = {name: verb.render_field(name, template, names) for name, template in planned.templates.items()}
-    return attrs.evolve(verb, **fields) if fields else verb
+    return attrs.evolve(verb, **fields) if fields else verb  # type: ignore[misc]  # verbs are attrs classes
 
 
 def _completed(
@@ -67,12 +67,11 @@ def _declared(planned: PlannedStep, names: Mapping[str, Any]) -> bytes | None:
         try:
             values[name] = expression.evaluate(names)
         except ExpressionError as error:
-            raise StepError(f"output '{name}' cannot be computed: {error}", kind="step.outputs", name="OutputsError") from error
+            message = f"output '{name}' cannot be computed: {error}"
+            raise StepError(message, kind="step.outputs", name="OutputsError") from error
     return encode_value(values)
 
 
 def timed_out(seconds: float) -> Outcome:
     """The outcome of an attempt that took longer than its timeout."""
     return failed(StepError(f"the attempt took longer than {seconds:g} s", kind="step.timeout", name="TimeoutError"))
-
-

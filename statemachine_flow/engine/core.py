@@ -132,7 +132,9 @@ class Core:
             message="",
         )
         # The worker puts its first write in the place of this empty one.
-        new = NewRun(row=row, definition=encode_definition(definition), write=Write(run_id=run_id, epoch=1, seq=0, records=()))
+        new = NewRun(
+            row=row, definition=encode_definition(definition), write=Write(run_id=run_id, epoch=1, seq=0, records=())
+        )
         return self._put_to_work(decider, 1, new, listener)
 
     def row(self, run_id: str) -> RunRow:
@@ -184,7 +186,9 @@ class Core:
         owner = row.owner
         if owner is not None and is_alive(owner) and not take_over:
             raise ConflictError(
-                f"process {owner.pid} on {owner.host} is working on the run", kind="run.owned", run=run_id,
+                f"process {owner.pid} on {owner.host} is working on the run",
+                kind="run.owned",
+                run=run_id,
                 hint="wait for it, or cancel the run",
             )
         if not self.store.claim(run_id, row.epoch, self.owner):
@@ -305,4 +309,3 @@ def current_directory() -> str:
         return os.getcwd()  # noqa: PTH109 - Path.cwd() is the same call
     except FileNotFoundError:
         raise UsageError("the current directory is gone", hint="change to one that exists") from None
-

@@ -35,6 +35,7 @@ from statemachine_flow.lifecycle import RUN_AT_REST, STEP_AT_REST
 from statemachine_flow.plan import Frontier, Plan, PlannedStep, backoff_delay
 from statemachine_flow.values import encode_value
 
+
 class Launch(msgspec.Struct, frozen=True):
     """Begin an attempt."""
 
@@ -81,9 +82,7 @@ class Decider:
         rng: for the jitter of retries.
     """
 
-    def __init__(
-        self, plan: Plan, fold: RunFold, names: Callable[[], Mapping[str, Any]], rng: random.Random
-    ) -> None:
+    def __init__(self, plan: Plan, fold: RunFold, names: Callable[[], Mapping[str, Any]], rng: random.Random) -> None:
         self.plan = plan
         self.fold = fold
         self.frontier = Frontier(plan, fold)
@@ -139,7 +138,9 @@ class Decider:
             if outcome.status == "completed":
                 outputs = ABSENT if outcome.outputs is None else msgspec.Raw(outcome.outputs)
                 output = ABSENT if outcome.blob is not None else msgspec.Raw(outcome.output)
-                self._add("step.complete", StepCompleted(output=output, outputs=outputs, blob=outcome.blob), now, step_id)
+                self._add(
+                    "step.complete", StepCompleted(output=output, outputs=outputs, blob=outcome.blob), now, step_id
+                )
             elif outcome.status == "aborted":
                 self._add("step.cancel", Reason(reason=self._stop_reason()), now, step_id)
             else:
@@ -254,7 +255,9 @@ class Decider:
         if error is None:
             raise SmfError("an attempt failed without an error", kind="internal", step=step.id)
         if self.fold.state == "cancelling":
-            self._add("step.cancel", Reason(reason=f"{self._stop_reason()}; {error.name}: {error.message}"), now, step.id)
+            self._add(
+                "step.cancel", Reason(reason=f"{self._stop_reason()}; {error.name}: {error.message}"), now, step.id
+            )
         elif outcome.retryable and self._may_retry(planned, step, outcome.names):
             delay = backoff_delay(planned.retry, step.failures + 1, self._rng)
             due = now + round(delay * 1e6)

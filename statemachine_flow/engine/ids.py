@@ -32,6 +32,7 @@ def check_run_id(text: str) -> str:
     """
     if _RUN_ID.fullmatch(text) is None:
         raise UsageError(
-            f"{text[:100]!r} cannot name a run", hint="use up to 100 letters, digits, '.', '_' or '-', a letter or digit first"
+            f"{text[:100]!r} cannot name a run",
+            hint="use up to 100 letters, digits, '.', '_' or '-', a letter or digit first",
         )
     return text

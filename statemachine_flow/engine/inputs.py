@@ -62,7 +62,7 @@ def complete_inputs(definition: Definition, given: Mapping[str, Any], cwd: str) 
 def check_value(name: str, declared: Input, value: Any) -> list[Problem]:
     """What is wrong with one input's value."""
     allowed = _TYPES[declared.type]
-    if isinstance(value, bool) and declared.type != "boolean" or not isinstance(value, allowed):
+    if not isinstance(value, allowed) or (isinstance(value, bool) and declared.type != "boolean"):
         message = f"input '{name}' takes {_article(declared.type)}, not {_article(type(value).__name__)}"
         return [_problem("input.type", name, message)]
     if declared.enum is not None and value not in declared.enum:

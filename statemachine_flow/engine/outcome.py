@@ -46,7 +46,7 @@ def failed(error: BaseException) -> Outcome:
         error = error.__cause__
     name, kind = type(error).__name__, "step.failed"
     names = [cls.__name__ for cls in type(error).__mro__ if cls not in (object, BaseException)]
-    message = str(error)
+    message = _message(error)
     if isinstance(error, StepError):
         name, kind = error.name, error.kind
         names.insert(0, name)
@@ -56,19 +56,31 @@ def failed(error: BaseException) -> Outcome:
     elif isinstance(error, SmfError):
         kind = error.kind
     names.append(f"{type(error).__module__}.{type(error).__qualname__}")
-    info = ErrorInfo(kind, name, _cut(message), _where(error))
+    info = ErrorInfo(kind, clean_text(name), clean_text(message), _where(error))
     return Outcome(status="failed", error=info, names=tuple(names), retryable=not kind.startswith(_PERMANENT))
 
 
-def _cut(text: str) -> str:
-    # What a journal keeps must be valid text, whatever the exception carried.
+def clean_text(text: str) -> str:
+    """`text` as a journal keeps it: valid Unicode, and not too much of it.
+
+    Example:
+        >>> clean_text("caf\\udce9")
+        'caf?'
+    """
     text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= _MESSAGE_LIMIT else f"{text[:_MESSAGE_LIMIT]}... ({len(text)} characters)"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as fault:  # noqa: BLE001 - the user's own `__str__` may raise anything
+        return f"the text of the error cannot be had: its __str__ raised {type(fault).__name__}"
 
 
 def _where(error: BaseException) -> str | None:
     """The innermost line of the user's own code; values of variables are never looked at."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not frame.filename.startswith((_OWN_CODE, "<frozen")):
-            return f"{frame.filename}:{frame.lineno} in {frame.name}"
+            return clean_text(f"{frame.filename}:{frame.lineno} in {frame.name}")
     return None

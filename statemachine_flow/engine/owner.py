@@ -6,7 +6,6 @@ import contextlib
 import os
 import platform
 import subprocess
-import sys
 import uuid
 from functools import cache
 from pathlib import Path
@@ -50,18 +49,18 @@ def _boot_id() -> str:
     """What changes when the host is started anew; "" where the system does not tell."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return _output("sysctl", "-n", "kern.boottime") if sys.platform == "darwin" else ""
+    return _output("sysctl", "-n", "kern.boottime") if platform.system() == "Darwin" else ""
 
 
 def _started(pid: int) -> str:
     """When a process started, in whatever unit the system has; "" if there is no such process."""
-    if sys.platform == "linux":
+    if platform.system() == "Linux":
         with contextlib.suppress(OSError, IndexError):
             # The second field may hold blanks and brackets; the fields behind it are counted from the last bracket.
             fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
             return "" if fields[0] == "Z" else fields[19]
         return ""
-    if sys.platform == "win32":
+    if platform.system() == "Windows":
         return "running" if str(pid) in _output("tasklist", "/FI", f"PID eq {pid}", "/NH", "/FO", "CSV") else ""
     return _output("ps", "-o", "lstart=", "-p", str(pid))
 

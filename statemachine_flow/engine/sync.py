@@ -177,9 +177,7 @@ class Engine:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=_serve, args=(self._loop,), name="smf-engine", daemon=True
-                )
+                self._thread = threading.Thread(target=_serve, args=(self._loop,), name="smf-engine", daemon=True)
                 self._thread.start()
             return self._loop
 

@@ -22,7 +22,7 @@ from statemachine_flow.executors.thread import ThreadExecutor
 from statemachine_flow.functions import Functions
 from statemachine_flow.journal import Record
 from statemachine_flow.steps.base import Attempt, StepContext
-from statemachine_flow.stores.base import NewRun, Store, StepChange, Write
+from statemachine_flow.stores.base import NewRun, StepChange, Store, Write
 
 #: How long after its grace an attempt that does not end is left to itself.
 _PATIENCE: Final = 2.0

@@ -26,7 +26,7 @@ MAX_BUILT: Final = 65_536
 MAX_RESULT: Final = 2**20
 
 # What one step pays for, as powers of two: operations in a loop's body, items of a list, characters.
-_OPERATIONS_BITS: Final = 3
+_OPERATIONS_BITS: Final = 4
 _ITEMS_BITS: Final = 4
 _TEXT_BITS: Final = 10
 

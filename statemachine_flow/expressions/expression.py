@@ -5,16 +5,16 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Mapping
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 
 from statemachine_flow.errors import ExpressionError
 from statemachine_flow.expressions.budget import Evaluation
-from statemachine_flow.expressions.compiling import Compiled, compile_text
-from statemachine_flow.expressions.compiling.compiler import Reference
-from statemachine_flow.expressions.compiling.reading import CONSTANTS
-from statemachine_flow.expressions.values import word_for
+from statemachine_flow.expressions.values import CONSTANTS, Reference, word_for
+
+if TYPE_CHECKING:
+    from statemachine_flow.expressions.compiling import Compiled
 
 #: Only names with dots between them, the most frequent expression by far.
 _PATH: Final = re.compile(r"[ \t\r\n]*([A-Za-z][A-Za-z0-9_]*(?:\.[A-Za-z][A-Za-z0-9_]*)*)[ \t\r\n]*")
@@ -61,7 +61,7 @@ class Expression:
         """
         if reference := _path(text):
             return cls(text, frozenset([reference]), frozenset(), is_raw=False, compiled=None)
-        compiled = compile_text(text)
+        compiled = _compile(text)
         guarded = frozenset(reference for reference, guarded in compiled.references.items() if guarded)
         return cls(text, frozenset(compiled.references), guarded, is_raw=compiled.is_raw, compiled=compiled)
 
@@ -90,7 +90,7 @@ class Expression:
         except (KeyError, ExpressionError):
             pass
         # It failed: once more, slowly, for an error with its place.
-        return self._run(compile_text(self.text), names)
+        return self._run(_compile(self.text), names)
 
     def test(self, names: Mapping[str, Any]) -> bool:
         """The value of a condition.
@@ -123,6 +123,13 @@ class Expression:
 
     def __repr__(self) -> str:
         return f"Expression.parse({self.text!r})"
+
+
+def _compile(text: str) -> Compiled:
+    # Half of the package's import time, and most processes that only show something never need it.
+    from statemachine_flow.expressions.compiling import compile_text  # noqa: PLC0415
+
+    return compile_text(text)
 
 
 def _path(text: str) -> Reference | None:

@@ -12,7 +12,8 @@ import ast
 from typing import Final, final
 
 from statemachine_flow.errors import ExpressionError
-from statemachine_flow.expressions.scan import check_text, syntax_error
+from statemachine_flow.expressions.scan import syntax_error
+from statemachine_flow.expressions.tokens import check_text
 
 # No text literal spans lines, so that a line end is a blank like any other.
 _BLANKS: Final = str.maketrans("\r\n", "  ")

@@ -3,7 +3,7 @@
 In `grep "${{ x }}"` the quotes that were to protect the value become characters of it, and `$(...)` in the value a
 command. So a placeholder has to stand where one would write a bare word. Following the shell's quotes exactly takes a
 shell: what is not understood here for certain is refused. A command that evaluates its arguments once more (`eval`,
-`sh -c`, `ssh`) is beyond any check.
+`sh -c`, `let`, `ssh`) is beyond any check.
 """
 
 from __future__ import annotations
@@ -11,37 +11,42 @@ from __future__ import annotations
 import re
 from typing import Final
 
-#: What the text after a mark stands in, by the last character of the state; the characters before it are what that
-#: stands in itself. Bare text is "" outside everything and "(" inside `(...)`.
+# A state has a character for each thing that is open, from the outside in; no character is bare text.
 _UNCLEAR: Final = "?"
-_BARE_MARKS: Final = re.compile(
-    r"""\\.?|'|\$'|\$?"|`|<<<|<<|\(\(|\$?\(|\)|(?<![^\s;&|()])\#|(?<![^\s;&|()])case(?!\S)""", re.DOTALL
+#: A backslash before whatever follows, or before a line end that then joins two parts of a word.
+_JOINS: Final = r"""\\\Z|(?<![ \t\n])\\\n(?![ \t\n])"""
+_IN_BARE: Final = (
+    # Quotes with escapes of their own, commands in backquotes, here-documents (but not `<<<`), arithmetic.
+    rf"""<<<|(?P<unclear>{_JOINS}|\$'|`|<<|\$?\(\(|\$\[)|\\.|'|\$?"|\$?\(|\)"""
+    # Special only where a word begins.
+    r"""|(?<![^ \t\n;&|()<>])(?:\#|\[\[(?!\S)|case(?!\S))"""
 )
+_BARE: Final = re.compile(_IN_BARE, re.DOTALL)
 _MARKS: Final = {
-    "": _BARE_MARKS,
-    "(": _BARE_MARKS,
+    "": _BARE,
+    "(": _BARE,
+    "[": re.compile(rf"{_IN_BARE}|]]", re.DOTALL),
     "'": re.compile("'"),
     "#": re.compile("\n"),
-    '"': re.compile(r"""\\.?|"|`|\$\(\(|\$\(|\$\{[A-Za-z0-9_]+\}|\$\{""", re.DOTALL),
+    '"': re.compile(rf"""(?P<unclear>{_JOINS}|`|\$\(\(|\$\[|\$\{{(?![A-Za-z0-9_]+\}}))|\\.|"|\$\(""", re.DOTALL),
 }
-_OPENS: Final = {"'": "'", '"': '"', '$"': '"', "#": "#", "(": "(", "$(": "("}
-_CLOSES: Final = {"'": "'", '"': '"', "#": "\n", "(": ")"}
-#: Quotes with escapes of their own, commands in backquotes, here-documents, arithmetic, `${x...}` inside quotes.
-_UNCLEAR_MARKS: Final = frozenset({"$'", "`", "<<", "((", "$((", "${"})
+_OPENS: Final = {"'": "'", '"': '"', '$"': '"', "#": "#", "(": "(", "$(": "(", "[[": "["}
+_CLOSES: Final = {"'": "'", '"': '"', "#": "\n", "(": ")", "[": "]]"}
 
 _PLACES: Final = {
     "'": "inside quotes",
     '"': "inside quotes",
     "#": "in a comment",
-    _UNCLEAR: "where quoting is unclear (after `, <<, $', $(( or ${ in quotes)",
+    "[": "inside [[ ]], which may evaluate it",
+    _UNCLEAR: "where quoting is unclear, after one of \\ ` << $' $(( $[ or ${ in quotes",
 }
 
 
 def follow(state: str, text: str) -> str:
-    """What the end of a piece of a shell command stands in.
+    """What is open at the end of a piece of a shell command.
 
     Args:
-        state: what its beginning stands in; "" at the beginning of the command.
+        state: what is open at its beginning; "" at the beginning of the command.
         text: the piece.
 
     Example:
@@ -50,18 +55,15 @@ def follow(state: str, text: str) -> str:
     """
     position = 0
     while not state.endswith(_UNCLEAR) and (match := _MARKS[state[-1:]].search(text, position)):
-        state = _after(state, match.group())
-        position = match.end()
-    return state
-
-
-def _after(state: str, mark: str) -> str:
-    if mark in _UNCLEAR_MARKS or (mark == "case" and state):
+        mark, position = match.group(), match.end()
         # Inside brackets, the `)` of a `case` would be taken for theirs.
-        return _UNCLEAR
-    if mark == _CLOSES.get(state[-1:]):
-        return state[:-1]
-    return state + _OPENS.get(mark, "")
+        if match.lastgroup or (mark == "case" and state):
+            state = _UNCLEAR
+        elif mark == _CLOSES.get(state[-1:]):
+            state = state[:-1]
+        else:
+            state += _OPENS.get(mark, "")
+    return state
 
 
 def misplaced(state: str) -> str | None:

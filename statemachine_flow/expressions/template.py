@@ -12,10 +12,9 @@ import attrs
 from statemachine_flow.errors import ExpressionError
 from statemachine_flow.expressions import shell
 from statemachine_flow.expressions.budget import over_limit
-from statemachine_flow.expressions.compiling.compiler import Reference
 from statemachine_flow.expressions.expression import Expression
 from statemachine_flow.expressions.scan import placeholder_end
-from statemachine_flow.expressions.values import LIST, to_text
+from statemachine_flow.expressions.values import LIST, Reference, to_text
 
 #: Where in a value something stands: keys and positions, from the outside in.
 Path = tuple[str | int, ...]

@@ -9,9 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from statemachine_flow.errors import ExpressionError
+
+#: A constant access path: `steps.a.output` is `("steps", "a", "output")`.
+Reference = tuple[str, ...]
+
+#: Names that are constants, in the spelling of JSON; Python's own are literals.
+CONSTANTS: Final[Mapping[str, Any]] = MappingProxyType({"true": True, "false": False, "null": None})
 
 #: Integers are exact and stay inside 64 bits, the range that every store and reader keeps.
 MIN_INTEGER: Final = -(2**63)

@@ -34,14 +34,13 @@ class StepContext:
     step_id: str
     #: Counts from 1.
     attempt: int
-    #: Logs under `statemachine_flow.step`, with run, step and attempt as `extra`.
-    logger: logging.LoggerAdapter[logging.Logger] = attrs.field(init=False, repr=False)
     #: Why the attempt should stop, such as "cancel" or "timeout"; "" while it should go on.
     stop_reason: str = attrs.field(default="", init=False)
 
-    def __attrs_post_init__(self) -> None:
-        extra = {"run": self.run_id, "step": self.step_id, "attempt": self.attempt}
-        self.logger = logging.LoggerAdapter(_LOGGER, extra)
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """Logs under `statemachine_flow.step`, with run, step and attempt as `extra`."""
+        return logging.LoggerAdapter(_LOGGER, {"run": self.run_id, "step": self.step_id, "attempt": self.attempt})
 
     @property
     def idempotency_key(self) -> str:

@@ -11,6 +11,7 @@ from typing import final
 
 from statemachine_flow.errors import StoreError
 
+
 @final
 class FolderSpill:
     """A blob being written to a temporary file of the folder; see `base.Spill`."""

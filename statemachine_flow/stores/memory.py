@@ -125,7 +125,8 @@ class MemoryStore:
 
     def version(self) -> int:
         """See `Store.version`."""
-        return self._last_request
+        with self._usable():
+            return self._last_request
 
     def open_blob(self) -> MemorySpill:
         """See `Store.open_blob`."""

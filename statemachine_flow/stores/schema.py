@@ -14,26 +14,37 @@ def schema_sql() -> str:
     """The statements that make an empty store.
 
     Example:
-        >>> "'running>paused'" in schema_sql()
+        >>> "WHEN 'paused' THEN (NEW.state = 'running' OR NEW.state = 'cancelling'" in schema_sql()
         True
     """
     names = {
-        "record_kinds": _quoted(KINDS),
-        "run_states": _quoted(RUN.states),
+        "kind_known": _any("kind", KINDS),
+        "run_state_known": _any("state", RUN.states),
         "run_initial": RUN.states[0],
-        "run_edges": _quoted(_pairs(RUN)),
-        "step_states": _quoted(STEP.states),
+        "run_edge": _edge(RUN),
+        "step_state_known": _any("state", STEP.states),
         "step_initial": STEP.states[0],
-        "step_edges": _quoted(_pairs(STEP)),
-        "step_first": _quoted(edge.dest for edge in STEP.edges if edge.source == STEP.states[0]),
+        "step_first": _any("NEW.state", _dests(STEP, STEP.states[0])),
+        "step_edge": _edge(STEP),
     }
     text = files("statemachine_flow.stores").joinpath("sql/schema.sql").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda match: names[match[1]], text)
 
 
-def _pairs(lifecycle: Lifecycle) -> list[str]:
-    return [f"{edge.source}>{edge.dest}" for edge in lifecycle.edges]
+def _edge(lifecycle: Lifecycle) -> str:
+    """True when a change of state is in the table."""
+    sources = dict.fromkeys(edge.source for edge in lifecycle.edges)
+    cases = (f"WHEN '{source}' THEN {_any('NEW.state', _dests(lifecycle, source))}" for source in sources)
+    return f"CASE OLD.state {' '.join(cases)} ELSE 0 END"
 
 
-def _quoted(words: Iterable[str]) -> str:
-    return ", ".join(f"'{word}'" for word in dict.fromkeys(words))
+def _dests(lifecycle: Lifecycle, source: str) -> list[str]:
+    return [edge.dest for edge in lifecycle.edges if edge.source == source]
+
+
+def _any(column: str, words: Iterable[str]) -> str:
+    """True when the column holds one of the words.
+
+    Written with OR: for IN with a list SQLite builds a temporary index each time a statement runs.
+    """
+    return f"({' OR '.join(f'{column} = {word!r}' for word in dict.fromkeys(words))})"

@@ -19,8 +19,9 @@ from typing import Final, final
 import attrs
 
 from statemachine_flow.expressions.compiling import calls, operations, reading
-from statemachine_flow.expressions.compiling.compiler import Code, Compiler, Handler, Reference
+from statemachine_flow.expressions.compiling.compiler import Code, Compiler, Handler
 from statemachine_flow.expressions.parse import Source
+from statemachine_flow.expressions.values import Reference
 
 _HANDLERS: Final[Mapping[type[ast.expr], Handler]] = {
     **reading.HANDLERS,

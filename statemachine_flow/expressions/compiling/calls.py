@@ -11,9 +11,8 @@ import attrs
 from statemachine_flow.errors import ExpressionError
 from statemachine_flow.expressions.budget import Evaluation, iteration_cost
 from statemachine_flow.expressions.compiling.compiler import Code, Compiler, Handler, boolean
-from statemachine_flow.expressions.compiling.reading import CONSTANTS
 from statemachine_flow.expressions.functions import FUNCTIONS, Function
-from statemachine_flow.expressions.values import LIST, suggestion, word_for
+from statemachine_flow.expressions.values import CONSTANTS, LIST, suggestion, word_for
 
 #: Runs through a loop: yields once for each iteration that passes its conditions, with the variables bound.
 Loop = Callable[[Evaluation], Iterator[None]]

@@ -9,9 +9,8 @@ from typing import Any, Final, final
 from statemachine_flow.errors import ExpressionError
 from statemachine_flow.expressions.budget import MAX_DEPTH, Evaluation
 from statemachine_flow.expressions.parse import Source
-from statemachine_flow.expressions.values import word_for
+from statemachine_flow.expressions.values import Reference, word_for
 
-Reference = tuple[str, ...]
 Code = Callable[[Evaluation], Any]
 Handler = Callable[["Compiler", Any], Code]
 

@@ -6,20 +6,16 @@ import ast
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
-from types import MappingProxyType
 from typing import Any, Final
 
 from statemachine_flow.errors import ExpressionError
 from statemachine_flow.expressions.budget import Evaluation
 from statemachine_flow.expressions.compiling.compiler import Code, Compiler, Handler
 from statemachine_flow.expressions.operators import read_item, read_key, read_slice
-from statemachine_flow.expressions.values import MAX_INTEGER, suggestion, word_for
+from statemachine_flow.expressions.values import CONSTANTS, MAX_INTEGER, suggestion, word_for
 
 #: One step of an access path: what it reads from a value.
 Link = Callable[[Evaluation, Any], Any]
-
-#: Names that are constants, in the spelling of JSON; Python's own are literals.
-CONSTANTS: Final[Mapping[str, Any]] = MappingProxyType({"true": True, "false": False, "null": None})
 
 
 def calls(node: ast.expr, *names: str) -> bool:

@@ -15,7 +15,7 @@ FUNCTIONS: Final = _table.functions
 
 _MAX_DIGITS: Final = 15
 _INTEGER: Final = re.compile(r"\s*[+-]?[0-9]{1,19}\s*")
-_NUMBER: Final = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
+_NUMBER: Final = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
 
 
 @_table.add("int(' 42 ') + int(2.9)", "44", value=ANY)

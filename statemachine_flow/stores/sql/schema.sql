@@ -13,8 +13,8 @@ CREATE TABLE runs (
   id TEXT NOT NULL UNIQUE,
   workflow TEXT NOT NULL,
   version TEXT NOT NULL,
-  definition TEXT NOT NULL REFERENCES definitions (hash),
-  state TEXT NOT NULL CHECK (state IN ({{run_states}})),
+  definition TEXT NOT NULL REFERENCES definitions (hash) DEFERRABLE INITIALLY DEFERRED,
+  state TEXT NOT NULL CHECK {{run_state_known}},
   seq INTEGER NOT NULL,
   epoch INTEGER NOT NULL,
   owner TEXT,
@@ -33,7 +33,7 @@ CREATE INDEX runs_by_workflow ON runs (workflow, no);
 CREATE TABLE journal (
   run INTEGER NOT NULL REFERENCES runs (no),
   seq INTEGER NOT NULL,
-  kind TEXT NOT NULL CHECK (kind IN ({{record_kinds}})),
+  kind TEXT NOT NULL CHECK {{kind_known}},
   at INTEGER NOT NULL,
   step TEXT,
   data BLOB NOT NULL,
@@ -45,7 +45,7 @@ CREATE TABLE journal (
 CREATE TABLE steps (
   run INTEGER NOT NULL REFERENCES runs (no),
   step TEXT NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ({{step_states}})),
+  state TEXT NOT NULL CHECK {{step_state_known}},
   attempt INTEGER NOT NULL,
   PRIMARY KEY (run, step)
 ) STRICT, WITHOUT ROWID;
@@ -65,15 +65,15 @@ WHEN NEW.state <> '{{run_initial}}'
 BEGIN SELECT RAISE(ABORT, 'illegal run edge: a run begins {{run_initial}}'); END;
 
 CREATE TRIGGER runs_edge BEFORE UPDATE OF state ON runs
-WHEN OLD.state || '>' || NEW.state NOT IN ({{run_edges}})
+WHEN NOT {{run_edge}}
 BEGIN SELECT RAISE(ABORT, 'illegal run edge'); END;
 
 CREATE TRIGGER steps_begin BEFORE INSERT ON steps
-WHEN NEW.state NOT IN ({{step_first}})
+WHEN NOT {{step_first}}
 BEGIN SELECT RAISE(ABORT, 'illegal step edge: not reachable from {{step_initial}}'); END;
 
 CREATE TRIGGER steps_edge BEFORE UPDATE OF state ON steps
-WHEN OLD.state || '>' || NEW.state NOT IN ({{step_edges}})
+WHEN NOT {{step_edge}}
 BEGIN SELECT RAISE(ABORT, 'illegal step edge'); END;
 
 CREATE TRIGGER journal_append_only BEFORE UPDATE ON journal

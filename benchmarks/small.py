@@ -1,0 +1,112 @@
+"""Small things that add up: guarded transitions, start-up, reading documents."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+from benchmarks.measure import Figure, figure, ratios, timed
+from statemachine_flow import load
+from statemachine_flow.compiler import load_definition
+from statemachine_flow.journal import StepFold
+from statemachine_flow.lifecycle import STEP
+from statemachine_flow.plan import Plan
+
+
+def transitions(_disk: Path, rounds: int) -> list[Figure]:
+    """Guarded transitions through the library's machine."""
+    count = 100_000
+
+    def fire() -> None:
+        step = StepFold("s")
+        for _ in range(count // 2):
+            STEP.fire(step, "start")
+            STEP.fire(step, "interrupt")
+
+    values = [count / timed(fire) for _ in range(rounds)]
+    return [figure("guarded transitions", values, "1/s", goal=">= 250,000", met=lambda x: x >= 250_000)]
+
+
+def _process(code: str) -> float:
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begin
+
+
+def start_up(_disk: Path, rounds: int) -> list[Figure]:
+    """Importing the library, and everything that an engine needs, against its three main dependencies."""
+    base = "import transitions, msgspec, apsw"
+    figures = []
+    for name, code, goal, limit in (
+        ("import statemachine_flow", "import statemachine_flow", "<= 1.25", 1.25),
+        ("import with Engine, Workflow and load", "from statemachine_flow import Engine, Workflow, load", "", None),
+        (
+            "smf --version",
+            "import sys; sys.argv = ['smf', '--version']; from statemachine_flow.cli import main; main()",
+            "",
+            None,
+        ),
+    ):
+        pairs = ratios(lambda code=code: _process(code), lambda: _process(base), rounds * 2)
+        values = [one / other for one, other in pairs]
+        met = None if limit is None else (lambda x, limit=limit: x <= limit)
+        note = f"{min(one for one, _ in pairs) * 1000:.0f} ms, bare python {_process('pass') * 1000:.0f} ms"
+        figures.append(figure(f"{name}, against `{base}`", values, "x", goal=goal, met=met, note=note))
+    modules = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; before = set(sys.modules); import statemachine_flow; print(len(set(sys.modules) - before))",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    count = float(modules.stdout)
+    figures.append(
+        figure("modules imported by `import statemachine_flow`", [count], "", goal="<= 150", met=lambda x: x <= 150)
+    )
+    return figures
+
+
+def _document(steps: int) -> str:
+    lines = ['dsl = "1"', 'name = "document"', "[steps]"]
+    for i in range(steps):
+        needs = f'needs = ["s{i - 1}"], ' if i else ""
+        lines.append(f's{i} = {{ {needs}call = "module:function" }}')
+    return "\n".join(lines) + "\n"
+
+
+def documents(_disk: Path, rounds: int) -> list[Figure]:
+    """Reading a document, checked and planned, against the TOML parser alone."""
+    figures = []
+    for steps in (10, 1000, 10_000):
+        text = _document(steps)
+        pairs = ratios(
+            lambda text=text: timed(lambda: Plan(load_definition(text)[0])),
+            lambda text=text: timed(lambda: tomllib.loads(text)),
+            rounds,
+        )
+        note = f"{min(one for one, _ in pairs) * 1000:.3g} ms"
+        values = [one / other for one, other in pairs]
+        figures.append(
+            figure(
+                f"TOML document of {steps:,} steps, against tomllib",
+                values,
+                "x",
+                goal="<= 2.5",
+                met=lambda x: x <= 2.5,
+                note=note,
+            )
+        )
+    return figures
+
+
+def validate(_disk: Path, rounds: int) -> list[Figure]:
+    """`smf validate` of a 2,000-step chain, as a user waits for it."""
+    text = _document(2000)
+    values = [timed(lambda: load(text)) for _ in range(rounds)]
+    return [figure("reading and checking a chain of 2,000", values, "s", goal="<= 1", met=lambda x: x <= 1)]

@@ -1,0 +1,154 @@
+"""A run from its start to its rest in one command: what `run`, `resume` and `retry` share."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+import attrs
+import click
+
+from statemachine_flow.cli.describe import result_data, seconds_of
+from statemachine_flow.cli.exits import exit_of_state
+from statemachine_flow.cli.options import TEXT
+from statemachine_flow.cli.output import paint_state, sanitize, say, to_json, write
+from statemachine_flow.cli.progress import show_progress
+from statemachine_flow.cli.signals import Interruption
+from statemachine_flow.cli.stores import command_line
+from statemachine_flow.cli.times import span
+from statemachine_flow.durations import parse_duration
+from statemachine_flow.engine.asynchronous import EventListener
+from statemachine_flow.engine.sync import Engine
+from statemachine_flow.engine.view import Run
+from statemachine_flow.errors import StoreError
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class _DurationType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic only since click 8.3
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(sanitize(str(error)), param, ctx)
+
+
+def engine_options(command: _F) -> _F:
+    """The options of an engine that carries a run; the command gets them as `engine_arguments`."""
+
+    @functools.wraps(command)
+    def collected(*, allow: tuple[str, ...], pass_env: tuple[str, ...], grace: float, **others: Any) -> Any:
+        arguments = {"allow": allow or None, "pass_env": pass_env, "grace": grace}
+        return command(engine_arguments=arguments, **others)
+
+    for option in (
+        click.option(
+            "--grace",
+            metavar="DURATION",
+            type=_DurationType(),
+            default="10s",
+            show_default=True,
+            help="How long a step may take to end after it was asked to.",
+        ),
+        click.option(
+            "--pass-env",
+            metavar="NAME",
+            multiple=True,
+            type=TEXT,
+            help="An environment variable, or a pattern such as CI_*, for commands to inherit; repeatable.",
+        ),
+        click.option(
+            "--allow",
+            metavar="PATTERN",
+            multiple=True,
+            type=TEXT,
+            help="Only functions that match, such as 'checks:*'; repeatable.",
+        ),
+    ):
+        collected = option(collected)
+    return cast(_F, collected)
+
+
+def add_import_folders(origin: str | None) -> None:
+    """Let steps name functions of modules that lie beside the document, or in the current directory."""
+    folders = [os.path.dirname(origin)] if origin else []  # noqa: PTH120 - sys.path holds text
+    for folder in (os.getcwd(), *folders):  # noqa: PTH109 - as above
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+
+
+@attrs.frozen(kw_only=True)
+class Errand:
+    """A run that a command is about to carry."""
+
+    run_id: str
+    workflow: str
+    #: Id -> state of every step, in order.
+    states: Mapping[str, str]
+    #: The store that was named, for commands to copy; None if none was.
+    db: str | None
+    #: Whether the run outlives this process.
+    saved: bool = True
+
+
+def errand_of(run: Run, db: str | None) -> Errand:
+    """The errand of going on with a run."""
+    states = {step.id: str(step.state) for step in run.steps.values()}
+    return Errand(run_id=run.id, workflow=run.workflow, states=states, db=db)
+
+
+def carry(engine: Engine, errand: Errand, work: Callable[[EventListener], Run], *, as_json: bool) -> int:
+    """Carry a run to its rest: show its progress, pause it on a signal, print what came of it.
+
+    Args:
+        engine: works on the run.
+        errand: the run.
+        work: brings it to rest, telling the listener of each event.
+        as_json: whether stdout gets one object about the run, or only its outputs.
+
+    Returns:
+        The exit code.
+    """
+    interruption = Interruption(engine, errand.run_id)
+    try:
+        with show_progress(f"{errand.workflow} {errand.run_id}", errand.states) as hear, interruption.watching():
+            run = work(hear)
+    except StoreError as error:
+        error.run = error.run or errand.run_id
+        raise
+    _conclude(run, errand)
+    with contextlib.suppress(BrokenPipeError):  # nobody wants the outputs; the run is what it is
+        if as_json:
+            write(to_json(result_data(run)))
+        elif run.outputs:
+            write(to_json(run.outputs, pretty=True))
+    if interruption.signal is not None and run.state == "paused":
+        return 128 + interruption.signal
+    return exit_of_state(run.state)
+
+
+def _conclude(run: Run, errand: Errand) -> None:
+    """Say how the run ended, and what can be done about it."""
+    counts = Counter(str(step.state) for step in run.steps.values())
+    completed = counts.pop("completed", 0)
+    others = ", ".join(f"{count} {state}" for state, count in counts.items())
+    line = f"run {sanitize(run.id)} {paint_state(run.state, stream=sys.stderr)}: {completed}/{len(run.steps)} steps"
+    line += f" ({others})" if others else ""
+    seconds = seconds_of(run)
+    line += f" in {span(seconds)}" if seconds is not None else ""
+    why = run.error.message if run.error is not None else run.reason
+    say(line + (f": {sanitize(why)}" if why else ""))
+    command = {"failed": "retry", "paused": "resume"}.get(run.state)
+    if command is None:
+        return
+    if errand.saved:
+        say(f"go on with: {sanitize(command_line(command, run.id, errand.db))}")
+    else:
+        say("it cannot go on: it was run with --no-save")

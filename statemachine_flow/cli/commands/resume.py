@@ -1,0 +1,43 @@
+"""`smf resume`: go on with a run that was paused, or whose process died."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from statemachine_flow.cli.actor import actor
+from statemachine_flow.cli.carry import add_import_folders, carry, engine_options, errand_of
+from statemachine_flow.cli.options import common_options, db_option, examples, run_argument
+from statemachine_flow.cli.stores import working_engine
+
+
+@click.command("resume", epilog=examples("smf resume @last", "smf resume 0199c3 --strict"))
+@run_argument
+@click.option("--take-over", is_flag=True, help="Take the run from an owner on another host that is known to be dead.")
+@click.option("--strict", is_flag=True, help="Pause instead of going on if the code of a step's function changed.")
+@engine_options
+@db_option
+@common_options
+def command(
+    *,
+    run: str,
+    take_over: bool,
+    strict: bool,
+    engine_arguments: dict[str, Any],
+    db: str | None,
+    as_json: bool,
+) -> int:
+    """Go on with a run that was paused or interrupted.
+
+    RUN is an id, the beginning of one, or @last. What completed is kept; what was interrupted begins anew.
+    """
+    with working_engine(db, strict_code=strict, **engine_arguments) as engine:
+        found = engine.get(engine.find(run))
+        add_import_folders(found.origin)
+        return carry(
+            engine,
+            errand_of(found, db),
+            lambda hear: engine.resume(found.id, take_over=take_over, by=actor(), on_event=hear),
+            as_json=as_json,
+        )

@@ -1,0 +1,78 @@
+"""`smf status`: one run and its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import click
+
+from statemachine_flow.cli.describe import allowed_commands, seconds_of, shown_state, status_data
+from statemachine_flow.cli.options import common_options, db_option, examples, run_argument
+from statemachine_flow.cli.output import columns, paint_state, sanitize, to_json, write
+from statemachine_flow.cli.stores import reading_store
+from statemachine_flow.cli.times import date_and_time, span
+from statemachine_flow.engine.owner import is_alive
+from statemachine_flow.engine.sync import Engine
+from statemachine_flow.engine.view import Run, StepView
+
+_VALUE_LENGTH: Final = 60
+_HEADER: Final = ("STEP", "STATE", "ATTEMPT", "TIME", "WHY")
+
+
+@click.command("status", epilog=examples("smf status @last", "smf status 0199c3 --json"))
+@run_argument
+@db_option
+@common_options
+def command(*, run: str, db: str | None, as_json: bool) -> None:
+    """Show a run and its steps.
+
+    RUN is an id, the beginning of one, or @last. Long values are cut; --json has them whole.
+    """
+    with Engine(reading_store(db)) as engine:
+        found = engine.get(engine.find(run))
+        write(to_json(status_data(found)) if as_json else _text(found))
+
+
+def _text(run: Run) -> str:
+    head = [f"{name:<9} {text}" for name, text in _head(run)]
+    steps = columns(_HEADER, [_cells(step) for step in run.steps.values()], state=1)
+    return "\n".join([*head, "", steps])
+
+
+def _head(run: Run) -> Iterator[tuple[str, str]]:
+    """The lines above the steps: names and safe texts."""
+    done, total = run.done
+    yield "run", sanitize(run.id)
+    yield "workflow", sanitize(f"{run.workflow} {run.version} (hash {run.definition_hash[:12]})")
+    yield "state", paint_state(run.state, shown_state(run.state, run.owner))
+    if run.owner is not None:
+        life = "alive" if is_alive(run.owner) else "gone"
+        yield "owner", sanitize(f"process {run.owner.pid} on {run.owner.host} ({life})")
+    yield "steps", f"{done}/{total}"
+    yield "created", date_and_time(run.created_at)
+    yield "started", date_and_time(run.started_at)
+    yield "ended", date_and_time(run.ended_at)
+    if run.ended_at is not None:
+        yield "took", span(seconds_of(run))
+    if run.error is not None:
+        yield "error", sanitize(f"{run.error.kind}: {run.error.message}")
+    if run.reason:
+        yield "reason", sanitize(run.reason)
+    for note in run.notes:
+        yield "note", sanitize(note)
+    if run.origin is not None:
+        yield "document", sanitize(run.origin)
+    yield from _values("inputs", run.inputs)
+    yield from _values("outputs", run.outputs)
+    yield "allowed", ", ".join(allowed_commands(run)) or "-"
+
+
+def _values(name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        yield name, f"{sanitize(key)} = {sanitize(to_json(value), _VALUE_LENGTH)}"
+
+
+def _cells(step: StepView) -> list[str]:
+    why = f"{step.error.name}: {step.error.message}" if step.error is not None else step.reason
+    return [step.id, step.state, str(step.attempt), span(step.seconds), why]

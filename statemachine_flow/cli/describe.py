@@ -1,0 +1,146 @@
+"""Runs as plain data for `--json`: the same keys always, null where there is nothing to say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from statemachine_flow.cli.times import from_micros, iso
+from statemachine_flow.engine.owner import is_alive
+from statemachine_flow.engine.view import Event, Run, StepView
+from statemachine_flow.errors import SmfError
+from statemachine_flow.journal import ErrorInfo
+from statemachine_flow.stores.base import Owner, RunRow
+
+#: Triggers of a run's lifecycle that are commands.
+_COMMANDS: Final = ("pause", "resume", "retry", "cancel")
+#: States in which somebody has to work on the run.
+_AT_WORK: Final = ("running", "cancelling")
+
+
+def is_abandoned(state: str, owner: Owner | None) -> bool:
+    """Whether a run should be worked on, and the process that did is gone."""
+    return state in _AT_WORK and (owner is None or not is_alive(owner))
+
+
+def shown_state(state: str, owner: Owner | None) -> str:
+    """The state of a run for people."""
+    return f"{state} (owner gone)" if is_abandoned(state, owner) else state
+
+
+def allowed_commands(run: Run) -> list[str]:
+    """What `smf` can do with a run in its state."""
+    allowed: list[str] = [command for command in _COMMANDS if command in run.allowed]
+    return ["resume", *allowed] if run.state == "running" and is_abandoned(run.state, run.owner) else allowed
+
+
+def row_data(row: RunRow) -> dict[str, Any]:
+    """One run of a list."""
+    return {
+        "run": row.id,
+        "workflow": row.workflow,
+        "version": row.version,
+        "definition": row.definition,
+        "state": row.state,
+        "owner": _owner_data(row.owner),
+        "steps_done": row.steps_done,
+        "steps_total": row.steps_total,
+        "created": iso(from_micros(row.created_at)),
+        "updated": iso(from_micros(row.updated_at)),
+        "started": None if row.started_at is None else iso(from_micros(row.started_at)),
+        "ended": None if row.ended_at is None else iso(from_micros(row.ended_at)),
+        "message": row.message,
+    }
+
+
+def result_data(run: Run) -> dict[str, Any]:
+    """A run as `run`, `resume` and their relatives print it."""
+    return {
+        "run": run.id,
+        "workflow": run.workflow,
+        "state": str(run.state),
+        "outputs": run.outputs,
+        "steps": {step.id: _step_result(step) for step in run.steps.values()},
+        "error": _error_data(run.error),
+    }
+
+
+def status_data(run: Run) -> dict[str, Any]:
+    """A run with all that is known of it."""
+    done, total = run.done
+    return {
+        **result_data(run),
+        "version": run.version,
+        "definition": run.definition_hash,
+        "origin": run.origin,
+        "owner": _owner_data(run.owner),
+        "steps_done": done,
+        "steps_total": total,
+        "created": iso(run.created_at),
+        "started": iso(run.started_at),
+        "ended": iso(run.ended_at),
+        "seconds": seconds_of(run),
+        "reason": run.reason,
+        "notes": list(run.notes),
+        "allowed": allowed_commands(run),
+        "seq": run.seq,
+        "inputs": run.inputs,
+        "steps": {step.id: _step_data(step) for step in run.steps.values()},
+    }
+
+
+def event_data(event: Event) -> dict[str, Any]:
+    """One record of a journal."""
+    return {
+        "run": event.run_id,
+        "seq": event.seq,
+        "kind": event.kind,
+        "at": iso(event.at),
+        "step": event.step,
+        "data": event.data,
+    }
+
+
+def seconds_of(run: Run) -> float | None:
+    """From start to end; None while the run has not ended."""
+    if run.started_at is None or run.ended_at is None:
+        return None
+    return (run.ended_at - run.started_at).total_seconds()
+
+
+def _step_result(step: StepView) -> dict[str, Any]:
+    return {
+        "state": str(step.state),
+        "attempt": step.attempt,
+        "seconds": step.seconds,
+        "error": _error_data(step.error),
+    }
+
+
+def _step_data(step: StepView) -> dict[str, Any]:
+    return {
+        **_step_result(step),
+        "reason": step.reason,
+        "started": iso(step.started_at),
+        "ended": iso(step.ended_at),
+        "due": iso(step.due_at),
+        **_step_values(step),
+    }
+
+
+def _step_values(step: StepView) -> dict[str, Any]:
+    """A step's values; damage to one of them must not hide the rest of the run."""
+    try:
+        return {"output": step.output, "outputs": step.outputs, "unreadable": None}
+    except SmfError as error:
+        return {"output": None, "outputs": {}, "unreadable": f"{error.kind}: {error.message}"}
+
+
+def _error_data(error: ErrorInfo | None) -> Mapping[str, Any] | None:
+    if error is None:
+        return None
+    return {name: getattr(error, name) for name in error.__struct_fields__}
+
+
+def _owner_data(owner: Owner | None) -> dict[str, Any] | None:
+    return None if owner is None else {"pid": owner.pid, "host": owner.host, "alive": is_alive(owner)}

@@ -1,0 +1,81 @@
+"""The inputs of a run as the command line gives them: read here, checked against the workflow by the engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import click
+
+from statemachine_flow.compiler import read_file, read_text
+from statemachine_flow.errors import DefinitionError
+from statemachine_flow.model import Definition
+
+#: Types whose text is the value; that of all others is JSON.
+_AS_TEXT: Final = ("string", "path")
+
+
+def read_inputs(definition: Definition, source: str | None, pairs: Iterable[str]) -> dict[str, Any]:
+    """What `--inputs` and `--input` give a run; the latter win.
+
+    Args:
+        definition: declares the inputs and their types.
+        source: a TOML, YAML or JSON file of inputs by name, or a JSON object as text.
+        pairs: `name=value` each.
+
+    Raises:
+        DefinitionError: the file is not valid.
+        click.UsageError: the text is not valid.
+
+    Example:
+        >>> from statemachine_flow.model import Input
+        >>> declared = Definition(name="one", steps=(), inputs={"n": Input(type="integer"), "s": Input()})
+        >>> read_inputs(declared, '{"n": 1}', ["n=5", "s=5"])
+        {'n': 5, 's': '5'}
+    """
+    values = {} if source is None else _read_source(source)
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            _refuse(f"{pair!r} is not name=value", "--input")
+        values[name] = _read_value(name, text, definition)
+    return values
+
+
+def _read_source(source: str) -> dict[str, Any]:
+    if not source.lstrip().startswith("{"):
+        return read_file(Path(source))[0]
+    try:
+        return read_text(source, format="json", name="--inputs")[0]
+    except DefinitionError as error:
+        _refuse("; ".join(problem.message for problem in error.problems), "--inputs")
+
+
+def _read_value(name: str, text: str, definition: Definition) -> Any:
+    declared = definition.inputs.get(name)
+    # An unknown name is the engine's to report, along with everything else that does not fit.
+    if declared is None or declared.type in _AS_TEXT:
+        return text
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        _refuse(f"input '{name}' takes {_EXAMPLES[declared.type]}, not {text[:60]!r}", "--input")
+
+
+_EXAMPLES: Final[Mapping[str, str]] = {
+    "integer": "an integer such as 5",
+    "number": "a number such as 2.5",
+    "boolean": "true or false",
+    "array": "a JSON array such as [1, 2]",
+    "object": 'a JSON object such as {"a": 1}',
+}
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _refuse(message: str, option: str) -> NoReturn:
+    raise click.BadParameter(message, ctx=click.get_current_context(), param_hint=option)

@@ -1,0 +1,102 @@
+"""A run's progress for people, as it happens: one line on stderr per change, or a live table where that works."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+from typing import Final, final
+
+from statemachine_flow.cli.output import paint_state, sanitize, say
+from statemachine_flow.cli.times import clock_time, span
+from statemachine_flow.engine.asynchronous import EventListener
+from statemachine_flow.engine.view import Event
+from statemachine_flow.lifecycle import STEP_EDGES
+
+#: Kind of a step's event -> the state it leads to.
+STATE_AFTER: Final = {f"step.{edge.trigger}": edge.dest for edge in STEP_EDGES}
+_MESSAGE_LENGTH: Final = 300
+
+
+def show_progress(title: str, states: Mapping[str, str]) -> AbstractContextManager[EventListener]:
+    """Show what the events say that are handed to the listener.
+
+    What step functions print while this is open goes to stderr, so that stdout holds nothing but data.
+
+    Args:
+        title: the run, for people.
+        states: id -> state of every step, in order.
+    """
+    if _can_draw():
+        from statemachine_flow.cli.live import live_table  # noqa: PLC0415 - rich is optional and slow to import
+
+        return live_table(title, states)
+    return _lines()
+
+
+def _can_draw() -> bool:
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+    return sys.stderr.isatty() and not is_plain and find_spec("rich") is not None
+
+
+@contextlib.contextmanager
+def _lines() -> Iterator[EventListener]:
+    progress = Lines()
+
+    def hear(event: Event) -> None:
+        line = progress.line(event)
+        if line is not None:
+            say(f"{clock_time(event.at)} {line}")
+
+    with contextlib.redirect_stdout(sys.stderr):
+        yield hear
+
+
+@final
+class Lines:
+    """Turns events into lines."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, dt.datetime] = {}
+
+    def line(self, event: Event) -> str | None:
+        """What an event says, without its time; None for what the summary says better."""
+        if event.kind == "run.create":
+            return f"run {event.run_id} of {sanitize(event.data['workflow'])} created"
+        if event.kind == "run.note":
+            return f"note: {sanitize(event.data['reason'])}"
+        if event.step is None:
+            return None
+        if event.kind == "step.start":
+            self._started[event.step] = event.at
+            attempt = event.data["attempt"]
+            return f"{event.step} started" + (f" (attempt {attempt})" if attempt > 1 else "")
+        started = self._started.get(event.step)
+        return f"{event.step} {_end(event, None if started is None else (event.at - started).total_seconds())}"
+
+
+def _end(event: Event, seconds: float | None) -> str:
+    state = STATE_AFTER[event.kind]
+    if event.kind == "step.complete":
+        return f"{_painted(state)} in {span(seconds)}"
+    if event.kind == "step.back_off":
+        due = dt.datetime.fromtimestamp(event.data["due"] / 1e6, dt.UTC)
+        return f"{_painted('failed')}: {message_of(event)}; next attempt in {span((due - event.at).total_seconds())}"
+    if event.kind == "step.fail" and event.data.get("optional"):
+        return f"{_painted(state)}: {message_of(event)}; the run goes on without it"
+    message = message_of(event)
+    return _painted(state) + (f": {message}" if message else "")
+
+
+def _painted(state: str) -> str:
+    return paint_state(state, stream=sys.stderr)
+
+
+def message_of(event: Event) -> str:
+    """Why a step failed, or was skipped, stopped or reset; safe to print."""
+    error = event.data.get("error")
+    return sanitize(error["message"] if error else event.data.get("reason", ""), _MESSAGE_LENGTH)
