@@ -38,6 +38,8 @@ INPUTS: Final[dict[str, dict[str, Any]]] = {
     },
 }
 
+GIT_LOG: Final = ("log", "--no-show-signature", "--max-count=20", "--format=%h %s")
+
 
 def build() -> smf.Workflow:
     """Build the workflow; it has the content hash of the documents beside it."""
@@ -68,17 +70,7 @@ def build() -> smf.Workflow:
     found = review.call("secrets", secrets.find_secrets, with_=text)
     external = review.call("ruff", ruff.check, optional=True, with_=python)
 
-    log = [
-        "git",
-        "-C",
-        repo,
-        "log",
-        "--no-show-signature",
-        "--max-count=20",
-        "--format=%h %s",
-        between.output.log,
-        "--",
-    ]
+    log = ["git", "-C", repo, *GIT_LOG, between.output.log, "--"]
     subjects = {"subjects": "lines(stdout)"}
     commits = review.run("commits", log, timeout="30s", optional=True, outputs=subjects)
 

@@ -12,7 +12,8 @@ import hashlib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Final, final
 
 from statemachine_flow.errors import SmfError
@@ -47,7 +48,7 @@ class Functions:
     """
 
     def __init__(self, registered: Mapping[str, Function] | None = None, allow: Iterable[str] | None = None) -> None:
-        self._registered = dict(registered or {})
+        self._registered: MutableMapping[str, Function] = dict(registered or {})
         self._allow: Final = None if allow is None else tuple(allow)
         self._imported: dict[str, Function] = {}
 
@@ -61,11 +62,29 @@ class Functions:
         Raises:
             FunctionError: not registered, not allowed, or not found where the name says.
         """
-        function = self._registered.get(name) or self._imported.get(name)
+        function = self._registered.get(name)
+        if function is None:
+            function = self._imported.get(name)
         if function is None:
             self._require_allowed(name)
             function = self._imported[name] = _import(name)
         return function
+
+    def pinned(self, names: Iterable[str]) -> Functions:
+        """The same functions, of which those under `names` stay what they are now, whatever is registered later.
+
+        Example:
+            >>> functions = Functions({"one": lambda: 1})
+            >>> pinned = functions.pinned(["one"])
+            >>> functions.register("one", lambda: 2)
+            >>> functions.resolve("one")(), pinned.resolve("one")()
+            (2, 1)
+        """
+        pinned = Functions(allow=self._allow)
+        now = {name: self._registered[name] for name in names if name in self._registered}
+        pinned._registered = ChainMap(now, self._registered)
+        pinned._imported = self._imported
+        return pinned
 
     def _require_allowed(self, name: str) -> None:
         module, colon, attribute = name.partition(":")

@@ -13,7 +13,7 @@ import threading
 import tokenize
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
 from review_kit.findings import CheckResult, Found, check_files
 from review_kit.git import File
@@ -184,19 +184,20 @@ def _lint_python(path: str, content: bytes, text: str, max_line_length: int) -> 
         if len(line) > max_line_length:
             yield number, "low", "long-line", f"the line has {len(line)} characters, more than {max_line_length}"
     tree = _parse(content)
-    if not tree.body:
-        return
-    yield from _reminders(content)
+    nodes = list(ast.walk(tree))
+    if tree.body and _REMINDER.search(text):
+        yield from _reminders(content)
     if not path.endswith("__init__.py"):  # which imports to export
-        yield from _unused_imports(tree)
-    is_script = _PRINTS.search(path) or _MAIN_GUARD.search(content)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ExceptHandler) and node.type is None and not any(map(_raises, ast.walk(node))):
-            yield node.lineno, "medium", "bare-except", "a bare except swallows exits and interrupts too"
+        yield from _unused_imports(tree, nodes)
+    may_print = _PRINTS.search(path) or _MAIN_GUARD.search(content)
+    for node in nodes:
+        if isinstance(node, ast.ExceptHandler):
+            if node.type is None and not any(isinstance(inner, ast.Raise) for inner in ast.walk(node)):
+                yield node.lineno, "medium", "bare-except", "a bare except swallows exits and interrupts too"
         elif isinstance(node, _Function):
             yield from _mutable_defaults(node)
-        elif not is_script and _calls(node, "print"):
-            yield node.lineno, "low", "print", "library code prints"  # type: ignore[attr-defined]  # a call has a line
+        elif isinstance(node, ast.Call) and not may_print and _calls(node, "print"):
+            yield node.lineno, "low", "print", "library code prints"
 
 
 def _reminders(content: bytes) -> Iterator[Found]:
@@ -206,13 +207,15 @@ def _reminders(content: bytes) -> Iterator[Found]:
             yield token.start[0], "low", "reminder", f"a comment says {match[1]}"
 
 
-def _unused_imports(tree: ast.Module) -> Iterator[Found]:
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    for node in ast.walk(tree):  # a name in a text may be an annotation, or stand in `__all__`
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < _LONGEST_TEXT:
-            used.update(_WORD.findall(node.value))
+def _unused_imports(tree: ast.Module, nodes: Iterable[ast.AST]) -> Iterator[Found]:
+    used: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Name):
+            used.add(node.id)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < _LONGEST_TEXT:
+            used.update(_WORD.findall(node.value))  # it may be an annotation, or stand in `__all__`
     for node in tree.body:
-        if isinstance(node, ast.Import | ast.ImportFrom) and getattr(node, "module", "") != "__future__":
+        if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.module != "__future__"):
             for alias in node.names:
                 name = alias.asname or alias.name.partition(".")[0]
                 # `import x as x` says that it is there to be exported.
@@ -227,9 +230,5 @@ def _mutable_defaults(function: _Function) -> Iterator[Found]:
             yield function.lineno, "medium", "mutable-default", message
 
 
-def _calls(node: Any, *names: str) -> bool:
+def _calls(node: ast.AST | None, *names: str) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names
-
-
-def _raises(node: ast.AST) -> bool:
-    return isinstance(node, ast.Raise)

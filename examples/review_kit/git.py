@@ -63,7 +63,7 @@ class Range(TypedDict):
     head: str
     #: In words.
     title: str
-    #: What the reader should know about how the range was chosen; "" if nothing.
+    #: One sentence about the commit `head`: what of it is reviewed.
     note: str
     #: The same range as arguments for `git log`.
     log: list[str]
@@ -96,20 +96,25 @@ def find_range(repo: str, base: str, head: str, all_files: bool) -> Range:
     if top is None:
         raise GitError(f"{head!r} names no commit in {repo}")
     empty = _git(repo, "hash-object", "-t", "tree", "--stdin").strip()
-    everything = Range(base=empty, head=top, title=f"every file of {head}", note="", log=[top])
+    everything = Range(
+        base=empty, head=top, title=f"every file of {head}", note="All its files are reviewed.", log=[top]
+    )
     if all_files:
         return everything
     if not base:
         parent = _commit(repo, f"{top}^1")
         if parent is None:
-            note = f"{head} has no parent here (a first commit, or a shallow clone), so every file is reviewed."
-            return {**everything, "note": note}
-        return Range(base=parent, head=top, title=f"the last commit of {head}", note="", log=[top, f"^{parent}"])
+            why = "It has no parent here (a first commit, or a shallow clone), so all its files are reviewed."
+            return {**everything, "note": why}
+        note = f"Reviewed is what it changed in its parent {parent[:12]}."
+        return Range(base=parent, head=top, title=f"the last commit of {head}", note=note, log=[top, f"^{parent}"])
     start = _commit(repo, base)
     if start is None:
         raise GitError(f"{base!r} names no commit in {repo}")
     fork = _git(repo, "merge-base", start, top, may_fail=True).strip()
-    note = "" if fork else f"{base} and {head} have no common ancestor here, so they are compared as they are."
+    note = f"Reviewed is what changed since it left {base} at {fork[:12]}."
+    if not fork:
+        note = f"It has no common ancestor with {base} here, so the two are compared as they are."
     return Range(base=fork or start, head=top, title=f"{head} since {base}", note=note, log=[top, f"^{start}"])
 
 

@@ -109,11 +109,7 @@ def _head(reviewed: Range, changes: Changes, findings: int, severities: Mapping[
         each = ", ".join(f"{severities[severity]} {severity}" for severity in SEVERITIES if severities[severity])
         yield f"**{_counted(findings, 'finding')}** ({each}) in {_counted(checked, 'file')}."
     yield ""
-    base, head = reviewed["base"][:12], reviewed["head"][:12]
-    changed = _counted(changes["changed"], "file")
-    yield f"Compared `{base}` with `{head}`: {changed} changed, {checked} checked as in `{head}`."
-    if reviewed["note"]:
-        yield f"Note: {_plain(reviewed['note'])}"
+    yield f"Commit `{reviewed['head'][:12]}`: {_plain(reviewed['note'])}"
 
 
 def _table(checks: Iterable[CheckResult], failed: Mapping[str, Mapping[str, str]]) -> Iterator[str]:

@@ -5,6 +5,8 @@ Works on a definition of sound shape, see `document`, whatever it was made from.
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import islice
 from typing import Final
 
 from statemachine_flow.compiler.graph import Graph
@@ -16,6 +18,8 @@ from statemachine_flow.errors import Problem
 from statemachine_flow.model import Definition, Input, RetryPolicy, Step, Verb, document_key
 
 _PLACEHOLDER: Final = "${{"
+#: Finding one costs a walk through the whole graph.
+_MOST_CIRCLES: Final = 10
 
 
 def check(definition: Definition, source: Source | None = None) -> list[Problem]:
@@ -43,6 +47,8 @@ def check(definition: Definition, source: Source | None = None) -> list[Problem]
     has_order = _check_graph(definition, graph, problems)
     references = References(definition, graph, problems, has_order=has_order)
     for step in definition.steps:
+        if problems.is_full:
+            break
         _check_step(step, references, problems)
     for name, value in definition.outputs.items():
         references.check_template(value, Place(("outputs", name), RUN_ROOTS))
@@ -78,7 +84,7 @@ def _check_graph(definition: Definition, graph: Graph, problems: Problems) -> bo
             is_sure = False
         if step.needs and not _check_needs(step, graph, problems):
             is_sure = False
-    for circle in graph.cycles():
+    for circle in islice(graph.cycles(), _MOST_CIRCLES):
         is_sure = False
         message = "steps need each other in a circle: " + " -> ".join([*circle, circle[0]])
         problems.add("definition.cycle", message, ("steps", circle[0], "needs"), hint="each needs the next")
@@ -96,9 +102,9 @@ def _check_needs(step: Step, graph: Graph, problems: Problems) -> bool:
             message = f"step '{step.id}' needs {shown(need)}, which does not exist"
             hint = problems.advise(need, graph.index)
             problems.add("definition.unknown_step", message, (*path, index), hint=hint)
-    if len(step.needs) > 1 and len(set(step.needs)) < len(step.needs):
-        twice = next(need for index, need in enumerate(step.needs) if need in step.needs[:index])
-        message = f"step '{step.id}' needs {shown(twice)} twice"
+    if len(set(step.needs)) < len(step.needs):
+        twice, _ = Counter(step.needs).most_common(1)[0]
+        message = f"step '{step.id}' needs {shown(twice)} more than once"
         problems.add("definition.duplicate", message, (*path, step.needs.index(twice)))
     return known
 

@@ -12,12 +12,12 @@ from typing import Any, Final
 import attrs
 
 from statemachine_flow.compiler.problems import Problems, shown
-from statemachine_flow.compiler.refused import Refused, findings_of, under, wrong_type
+from statemachine_flow.compiler.refused import Refused, under, wrong_type
 from statemachine_flow.compiler.shapes import Shape, unknown_fields
 from statemachine_flow.compiler.source import Source
 from statemachine_flow.compiler.steps import structure_steps
 from statemachine_flow.errors import Problem
-from statemachine_flow.model import LANGUAGE_VERSION, Definition, Finding, Input
+from statemachine_flow.model import LANGUAGE_VERSION, Definition, Finding, Input, Step
 
 _HEAD: Final = Shape(Definition, given=("steps",))
 _HEAD_KEYS: Final = dict.fromkeys(("dsl", *_HEAD.keys, "steps")).keys()
@@ -40,31 +40,30 @@ def structure(data: object, source: Source | None = None) -> tuple[Definition | 
         >>> definition.steps[0].verb.run, problems
         ('true', [])
     """
-    try:
-        return _definition(data), []
-    except Refused as refused:
-        problems = Problems(source)
-        for finding in refused.findings:
-            problems.add_finding(finding, ())
-        return _sound_part(data, {finding.path[0] for finding in refused.findings if finding.path}), problems.found
-
-
-def _definition(data: Any) -> Definition:
-    if type(data) is not dict:
-        raise wrong_type("a mapping", data)
-    findings = _language_findings(data)
-    if not data.keys() <= _HEAD_KEYS:
-        findings += unknown_fields(data, _HEAD_KEYS)
-    if "steps" in data:
-        steps, wrong = structure_steps(data["steps"])
-        findings += under("steps", wrong)
+    steps: tuple[Step, ...] = ()
+    if type(data) is dict:
+        steps, findings = _steps(data)
+        findings = [*_language_findings(data), *unknown_fields(data, _HEAD_KEYS), *findings]
+        try:
+            definition = _HEAD({**data, "steps": steps})
+        except Refused as refused:
+            findings += refused.findings
+        else:
+            if not findings:
+                return definition, []
     else:
-        steps = ()
-        findings.append(Finding("definition.missing_field", "the field 'steps' is missing", ("steps",)))
-    head = {**data, "steps": steps}
-    if findings:
-        raise Refused(*findings, *findings_of(lambda: _HEAD(head)))
-    return _HEAD(head)
+        findings = list(wrong_type("a mapping", data).findings)
+    problems = Problems(source)
+    for finding in findings:
+        problems.add_finding(finding)
+    return _sound_part(data, steps, {finding.path[0] for finding in findings if finding.path}), problems.found
+
+
+def _steps(data: Mapping[str, Any]) -> tuple[tuple[Step, ...], list[Finding]]:
+    if "steps" not in data:
+        return (), [Finding("definition.missing_field", "the field 'steps' is missing", ("steps",))]
+    steps, findings = structure_steps(data["steps"])
+    return steps, under("steps", findings)
 
 
 def _language_findings(data: Mapping[str, Any]) -> list[Finding]:
@@ -77,11 +76,10 @@ def _language_findings(data: Mapping[str, Any]) -> list[Finding]:
     return [Finding("definition.version", f"{shown(str(version))} is no version of the language", ("dsl",), hint)]
 
 
-def _sound_part(data: Any, broken: Collection[str | int]) -> Definition | None:
+def _sound_part(data: Any, steps: tuple[Step, ...], broken: Collection[str | int]) -> Definition | None:
     """What is left without the broken fields; None when even the names of steps and inputs are unknown."""
     if type(data) is not dict or type(data.get("inputs", {})) is not dict:
         return None
-    steps, _ = structure_steps(data.get("steps"))
     sound = {key: value for key, value in data.items() if key in _HEAD.keys and key not in broken}
     definition = _HEAD({"name": "unnamed", **sound, "steps": steps})
     if "inputs" in broken:

@@ -8,6 +8,7 @@ from typing import Final, final
 
 import attrs
 
+from statemachine_flow.compiler.plain import MOST_PROBLEMS
 from statemachine_flow.compiler.source import Part, Path, Source, dotted
 from statemachine_flow.compiler.suggest import did_you_mean
 from statemachine_flow.errors import Problem
@@ -49,7 +50,9 @@ class Problems:
     def add(
         self, kind: str, message: str, path: Path = (), *, about_key: bool = False, hint: str | None = None
     ) -> None:
-        """Note a problem with the value at `path`, or with its key."""
+        """Note a problem with the value at `path`, or with its key; nothing once `is_full`."""
+        if self.is_full:
+            return
         if self._source is None:
             self.found.append(Problem(kind=kind, message=message, path=dotted(path), hint=hint))
             return
@@ -70,6 +73,8 @@ class Problems:
             text: as the document gives it.
             offset: the character, from 0.
         """
+        if self.is_full:
+            return
         self.add_finding(finding, path)
         problem = self.found[-1]
         position, line = problem.position, problem.source_line
@@ -83,6 +88,11 @@ class Problems:
         # Escapes, folding and block scalars shift columns; then the character is named in words.
         message = f"{problem.message}, at character {offset + 1} of {shown(text)}"
         self.found[-1] = attrs.evolve(problem, message=message)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many problems as a report names, so that looking for more is idle."""
+        return len(self.found) >= MOST_PROBLEMS
 
     def advise(self, word: str, known: Iterable[str]) -> str | None:
         """`did_you_mean` for the first problems; nothing after that."""

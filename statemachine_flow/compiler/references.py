@@ -74,12 +74,15 @@ class References:
             errors = template.shell_problems()
         for path, error in errors:
             self._note(error, (*place.path, *path), _leaf(value, path))
-        for reference, finding in self._faults(template.references, place):
-            for path, text in _leaves(value):
-                if reference in Template.parse(text)[0].references:
-                    offset = _offset(reference, text)
-                    self._problems.add_in_text(finding, (*place.path, *path), text, offset)
-                    break
+        faults = dict(self._faults(template.references, place))
+        if not faults:
+            return
+        for path, text in _leaves(value):
+            for reference in sorted(Template.parse(text)[0].references & faults.keys()):
+                if self._problems.is_full:
+                    return
+                offset = _offset(reference, text)
+                self._problems.add_in_text(faults[reference], (*place.path, *path), text, offset)
 
     def _note(self, error: ExpressionError, path: Path, text: str) -> None:
         finding = Finding(error.kind, error.message, (), error.hint)

@@ -8,6 +8,7 @@ from typing import Final
 
 import attrs
 
+from statemachine_flow.compiler.plain import MOST_PROBLEMS
 from statemachine_flow.model import Finding
 
 #: Type of plain data -> what messages call it.
@@ -45,8 +46,16 @@ def under(key: str | int, findings: Iterable[Finding]) -> list[Finding]:
 
 
 def collect(parts: Iterable[tuple[str | int, Callable[[], object]]]) -> list[Finding]:
-    """Try every part and return what is wrong with all of them, each under its key or index."""
-    return [finding for key, structure in parts for finding in under(key, findings_of(structure))]
+    """Try every part and return what is wrong with all of them, each under its key or index.
+
+    No more is found than a report names.
+    """
+    findings: list[Finding] = []
+    for key, structure in parts:
+        findings += under(key, findings_of(structure))
+        if len(findings) >= MOST_PROBLEMS:
+            break
+    return findings
 
 
 def findings_of(structure: Callable[[], object]) -> tuple[Finding, ...]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sized
-from functools import partial
+from functools import cached_property, partial
+from itertools import islice
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar, Union, get_args, get_origin
 
@@ -22,6 +23,7 @@ from cattrs.errors import ClassValidationError
 from cattrs.gen import make_dict_structure_fn, override
 
 from statemachine_flow.compiler import strict
+from statemachine_flow.compiler.plain import MOST_PROBLEMS
 from statemachine_flow.compiler.problems import shown
 from statemachine_flow.compiler.refused import TYPE_NAMES, Refused, collect, findings_of, under, wrong_type
 from statemachine_flow.compiler.source import quoted
@@ -50,6 +52,10 @@ class Shape(Generic[T]):
         self.keys = tuple(document_key(name) for name in names if name not in given)
         self._fast = self._generate(detailed=False)
 
+    @cached_property
+    def _thorough(self) -> Callable[[Mapping[str, Any]], T]:
+        return self._generate(detailed=True)
+
     def _generate(self, *, detailed: bool) -> Callable[[Mapping[str, Any]], T]:
         return make_dict_structure_fn(
             self.cls,
@@ -74,7 +80,7 @@ class Shape(Generic[T]):
     def _explain(self, value: Mapping[str, Any]) -> list[Finding]:
         findings: list[Finding] = []
         try:
-            self._generate(detailed=True)(value)
+            self._thorough(value)
         except ClassValidationError as group:
             for error, note in group.group_exceptions()[0]:
                 key = document_key(note.name)
@@ -86,11 +92,11 @@ class Shape(Generic[T]):
 
 
 def unknown_fields(value: Mapping[str, Any], known: Collection[str]) -> list[Finding]:
-    """A finding for each key that is not known."""
+    """A finding for each key that is not known, up to as many as a report names."""
+    unknown = islice((key for key in value if key not in known), MOST_PROBLEMS)
     return [
         Finding("definition.unknown_field", f"unknown field {shown(key)}", (key,), field_hint(key, known), True)
-        for key in value
-        if key not in known
+        for key in unknown
     ]
 
 

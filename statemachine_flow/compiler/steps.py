@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import attrs
 
+from statemachine_flow.compiler.plain import MOST_PROBLEMS
 from statemachine_flow.compiler.problems import shown
 from statemachine_flow.compiler.refused import Refused, findings_of, under, wrong_type
 from statemachine_flow.compiler.shapes import Shape, hook_for, unknown_fields
@@ -64,9 +65,11 @@ def _structure_entries(entries: Iterable[_Entry]) -> tuple[tuple[Step, ...], lis
         try:
             step = _structure_step(_step_id(step_id), raw)
         except Refused:
-            body = findings_of(partial(_structure_step, "", raw))
-            findings += [*_id_findings(key, step_id, raw), *under(key, body)]
-            step = _sound_part(f"{step_id}", raw, body)
+            step = Step(id=f"{step_id}", verb=Verb())
+            if len(findings) < MOST_PROBLEMS:
+                body = findings_of(partial(_structure_step, "", raw))
+                findings += [*_id_findings(key, step_id, raw), *under(key, body)]
+                step = _sound_part(step.id, raw, body) or step
         if step.id in steps:
             message = f"the step id {shown(step.id)} stands twice"
             findings.append(Finding("definition.duplicate_key", message, (key, "id")))
@@ -130,14 +133,14 @@ def _id_findings(key: str | int, step_id: Any, raw: Any) -> list[Finding]:
     return under(key, under("id", wrong))
 
 
-def _sound_part(step_id: str, raw: Any, findings: Iterable[Finding]) -> Step:
+def _sound_part(step_id: str, raw: Any, findings: Iterable[Finding]) -> Step | None:
     broken = {finding.path[0] for finding in findings if finding.path}
     if type(raw) is dict and not broken & {"needs", "outputs"}:
         try:
             return _structure_step(step_id, {key: value for key, value in raw.items() if key not in broken})
         except Refused:
             pass
-    return Step(id=step_id, verb=Verb())
+    return None
 
 
 def _twins(entries: Iterable[_Entry]) -> Iterator[Finding]:

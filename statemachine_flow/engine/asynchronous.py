@@ -8,23 +8,20 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Self, final
 
-import msgspec
-
 from statemachine_flow.builder import Workflow, as_workflow
 from statemachine_flow.clock import Clock, SystemClock
-from statemachine_flow.engine.core import Core, current_directory
-from statemachine_flow.engine.ids import check_run_id, new_run_id
-from statemachine_flow.engine.inputs import complete_inputs
+from statemachine_flow.engine import entry
+from statemachine_flow.engine.code import check_code
+from statemachine_flow.engine.core import Core
 from statemachine_flow.engine.view import Event, Run, event_of, view_of
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import ConflictError, NotFoundError, UsageError
 from statemachine_flow.executors.process import inherited_env
 from statemachine_flow.functions import Function, Functions
-from statemachine_flow.journal import Created, Record
-from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState
+from statemachine_flow.journal import Record
+from statemachine_flow.lifecycle import RunState
 from statemachine_flow.stores import open_store
 from statemachine_flow.stores.base import RunFilter, RunRow, Store
-from statemachine_flow.values import encode_value
 
 #: How often a caller looks whether another process has done what was asked of it.
 _POLL_SECONDS: Final = 0.1
@@ -161,9 +158,9 @@ class AsyncEngine:
             NotFoundError: no such run.
             ConflictError: `run.state` if it is at rest for good, `run.owned` if a living process owns it.
         """
-        self._require_resumable(self._core.row(run_id))
+        entry.require_resumable(self._core.row(run_id))
         worker = self._core.take_hold(run_id, take_over=take_over, listener=_as_listener(on_event))
-        await self._go_on(worker, by)
+        await entry.go_on(self._core, worker, by)
         return await self._rest(worker)
 
     async def retry(self, run_id: str, *, by: str | None = None, on_event: EventListener | None = None) -> Run:
@@ -178,7 +175,8 @@ class AsyncEngine:
             raise ConflictError(f"the run is {row.state}; only a failed run can be retried", run=run_id)
         worker = self._core.take_hold(run_id, listener=_as_listener(on_event))
         worker.tell(lambda decider, now: decider.retry(now, by))
-        self._core.check_code(worker)
+        check_code(self._core, worker)
+        worker.start_clock()
         worker.tell(lambda decider, now: decider.advance(now))
         return await self._rest(worker)
 
@@ -208,10 +206,12 @@ class AsyncEngine:
         row = self._core.row(run_id)
         if row.state == RunState.PAUSED and row.owner is None:
             return self._core.view(run_id)
-        _require(row, "pause", or_already=RunState.PAUSED)
+        entry.require_allowed(row, "pause", or_already=RunState.PAUSED)
         worker = self._core.take_hold(run_id)
         if worker.fold.state != RunState.PAUSED:
             worker.tell(lambda decider, now: decider.pause(now, reason, by, interrupt=interrupt))
+        elif interrupt:
+            worker.tell(lambda decider, _now: decider.interrupt())
         return await self._rest(worker)
 
     async def cancel(
@@ -235,7 +235,7 @@ class AsyncEngine:
         row = self._core.row(run_id)
         if row.state == RunState.CANCELLED:
             return self._core.view(run_id)
-        _require(row, "cancel", or_already=RunState.CANCELLING)
+        entry.require_allowed(row, "cancel", or_already=RunState.CANCELLING)
         try:
             worker = self._core.take_hold(run_id)
         except ConflictError as error:
@@ -318,58 +318,7 @@ class AsyncEngine:
         run_id: str | None,
         on_event: EventListener | None,
     ) -> Worker | Run:
-        checked = as_workflow(workflow)
-        definition, cwd = checked.definition, current_directory()
-        values = encode_value(complete_inputs(definition, inputs or {}, cwd))
-        for name, function in checked.functions.items():
-            self._core.functions.register(name, function)
-        created = Created(
-            workflow=definition.name,
-            version=definition.version,
-            definition=definition.content_hash,
-            inputs=msgspec.Raw(values),
-            steps=len(definition.steps),
-            cwd=cwd,
-            origin=checked.origin,
-            code=self._core.digests(checked),
-        )
-        chosen = new_run_id() if run_id is None else check_run_id(run_id)
-        if run_id is not None and self._core.store.row(chosen) is not None:
-            return await self._again(chosen, created, on_event)
-        worker = self._core.begin(chosen, definition, created, _as_listener(on_event))
-        try:
-            await worker.durable
-        except ConflictError as error:
-            if error.kind != "run.conflict":
-                raise
-            return await self._again(chosen, created, on_event)
-        return worker
-
-    async def _again(self, run_id: str, created: Created, on_event: EventListener | None) -> Worker | Run:
-        """A run with a chosen id exists: it is this one, and goes on if it can, or somebody else's."""
-        row = self._core.row(run_id)
-        plan, fold = self._core.load(row)
-        before = fold.created
-        if (before.definition, bytes(before.inputs)) != (created.definition, bytes(created.inputs)):
-            raise ConflictError(
-                f"run {run_id} began with another definition or other inputs "
-                f"(definition {before.definition[:12]}, now {created.definition[:12]})",
-                kind="run.conflict",
-                run=run_id,
-                hint="choose another id",
-            )
-        if fold.state in RUN_AT_REST:
-            return view_of(plan.definition, fold, row, self._core.store)
-        worker = self._core.take_hold(run_id, listener=_as_listener(on_event))
-        await self._go_on(worker, None)
-        return worker
-
-    async def _go_on(self, worker: Worker, by: str | None) -> None:
-        if worker.fold.state == RunState.PAUSED:
-            worker.tell(lambda decider, now: decider.resume(now, by))
-        self._core.check_code(worker)
-        worker.tell(lambda decider, now: decider.advance(now))
-        await worker.durable
+        return await entry.start(self._core, as_workflow(workflow), inputs or {}, run_id, _as_listener(on_event))
 
     async def _rest(self, worker: Worker) -> Run:
         # Shielded: a caller that gives up waiting does not give up the run.
@@ -385,19 +334,6 @@ class AsyncEngine:
             if run.at_rest or (end is not None and clock.monotonic() >= end):
                 return run
             await asyncio.sleep(_POLL_SECONDS)
-
-    @staticmethod
-    def _require_resumable(row: RunRow) -> None:
-        if row.state in RUN_AT_REST:
-            hint = "`smf retry` goes on with a failed run" if row.state == RunState.FAILED else None
-            raise ConflictError(f"the run is {row.state}: there is nothing to resume", run=row.id, hint=hint)
-
-
-def _require(row: RunRow, action: str, *, or_already: str) -> None:
-    """Refuse what the lifecycle has no edge for, before anything is touched."""
-    if action not in RUN.allowed(row.state) and row.state != or_already:
-        allowed = ", ".join(RUN.allowed(row.state)) or "nothing more"
-        raise ConflictError(f"the run is {row.state}: it cannot {action}", run=row.id, hint=f"it allows {allowed}")
 
 
 def _as_listener(on_event: EventListener | None) -> Callable[[str, Record], None] | None:

@@ -33,8 +33,10 @@ async def run_attempt(planned: PlannedStep, attempt: Attempt, names: Mapping[str
         verb = _rendered(planned, names)
         output = await verb.execute(attempt)
         return _completed(planned, verb, output, attempt, names)
-    except asyncio.CancelledError:
-        return Outcome(status="aborted")
+    except asyncio.CancelledError as error:
+        # User code may raise it for reasons of its own; only a request from outside gives the attempt up.
+        task = asyncio.current_task()
+        return Outcome(status="aborted") if task is not None and task.cancelling() else failed(error)
     except BaseException as error:  # noqa: BLE001 - whatever user code raises is this attempt's outcome
         return failed(error)
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import Callable, Mapping
 from typing import Final, final
 
-from statemachine_flow.builder import Workflow
 from statemachine_flow.clock import Clock, Timer
 from statemachine_flow.engine.committer import Committer
 from statemachine_flow.engine.decide import Decider
@@ -18,20 +16,16 @@ from statemachine_flow.engine.view import Run, view_of
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import (
     ConflictError,
-    DefinitionError,
     NotFoundError,
-    Problem,
     StoreError,
     TransitionRefused,
-    UsageError,
 )
 from statemachine_flow.executors.thread import ThreadExecutor
-from statemachine_flow.functions import FunctionError, Functions, code_digest
+from statemachine_flow.functions import Functions
 from statemachine_flow.journal import Created, Record, RunFold
 from statemachine_flow.model import Definition
 from statemachine_flow.plan import Plan
 from statemachine_flow.snapshot import decode_definition, encode_definition
-from statemachine_flow.steps.call import Call
 from statemachine_flow.stores.base import NewRun, Request, RunRow, Store, Write
 
 #: How often an engine with runs looks for requests of other processes: the store's change counter is read, no more.
@@ -73,7 +67,7 @@ class Core:
         self.threads = ThreadExecutor()
         self.owner = new_owner()
         self.workers: dict[str, Worker] = {}
-        self._strict_code = strict_code
+        self.strict_code = strict_code
         self._rng = rng
         self._committer = Committer(store, self.threads, self._is_busy)
         self._watch: Timer | None = None
@@ -88,7 +82,8 @@ class Core:
 
     def done(self, worker: Worker) -> None:
         """See `worker.Host.done`."""
-        self.workers.pop(worker.fold.id, None)
+        if self.workers.get(worker.fold.id) is worker:
+            del self.workers[worker.fold.id]
         if not self.workers and self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -135,7 +130,9 @@ class Core:
         new = NewRun(
             row=row, definition=encode_definition(definition), write=Write(run_id=run_id, epoch=1, seq=0, records=())
         )
-        return self._put_to_work(decider, 1, new, listener)
+        worker = self._put_to_work(decider, 1, new, listener)
+        worker.start_clock()
+        return worker
 
     def row(self, run_id: str) -> RunRow:
         """The run's row.
@@ -184,7 +181,8 @@ class Core:
             return self.workers[run_id]
         row = self.row(run_id)
         owner = row.owner
-        if owner is not None and is_alive(owner) and not take_over:
+        # A run that is its own without a worker is one this engine lost, such as by a full disk.
+        if owner is not None and owner != self.owner and is_alive(owner) and not take_over:
             raise ConflictError(
                 f"process {owner.pid} on {owner.host} is working on the run",
                 kind="run.owned",
@@ -207,51 +205,16 @@ class Core:
         return Decider(plan, fold, lambda: run_names(plan, fold, self.store, self.env), self._rng)
 
     def _put_to_work(self, decider: Decider, epoch: int, new: NewRun | None, listener: Listener | None) -> Worker:
-        worker = Worker(self, decider, epoch, new=new, on_record=listener)
-        self.workers[decider.fold.id] = worker
-        worker.start_clock()
+        fold = decider.fold
+        # What a name stands for in this run stays, whatever other workflows register under it meanwhile.
+        functions = self.functions.pinned(fold.created.code)
+        worker = Worker(self, decider, epoch, functions, new=new, on_record=listener)
+        self.workers[fold.id] = worker
         self.changed(worker)
+        self._seen_version = -1  # somebody may have asked something of the run's last owner
         if self._watch is None:
             self._watch = self.clock.call_later(WATCH_SECONDS, self._look_for_requests)
         return worker
-
-    # --- code
-
-    def digests(self, workflow: Workflow) -> dict[str, str]:
-        """Function name -> digest of its code, for every function the workflow names.
-
-        Raises:
-            DefinitionError: `definition.callable`, for each step whose function cannot be had.
-        """
-        found: dict[str, str] = {}
-        problems: list[Problem] = []
-        for step in workflow.definition.steps:
-            if isinstance(step.verb, Call) and step.verb.call not in found:
-                try:
-                    found[step.verb.call] = code_digest(self.functions.resolve(step.verb.call))
-                except FunctionError as error:
-                    path = ("steps", step.id, "call")
-                    problems.append(workflow.problem(error.kind, error.message, path, error.hint))
-        if problems:
-            raise DefinitionError(problems)
-        return found
-
-    def check_code(self, worker: Worker) -> None:
-        """Compare a run's functions with those it began with; pause the run if it cannot go on as it was."""
-        created = worker.fold.created
-        try:
-            now = self.digests(Workflow.of(worker.decider.plan.definition))
-        except DefinitionError as error:
-            text = f"code_missing: {'; '.join(problem.message for problem in error.problems)}"
-            worker.tell(lambda decider, at: decider.pause(at, text, None, interrupt=False))
-            return
-        changed = [name for name, digest in created.code.items() if now.get(name, digest) != digest]
-        if changed and self._strict_code:
-            reason = f"code_changed: {', '.join(changed)}"
-            worker.tell(lambda decider, at: decider.pause(at, reason, None, interrupt=False))
-        elif changed:
-            remark = f"code changed since the run began: {', '.join(changed)}"
-            worker.tell(lambda decider, at: decider.note(at, remark))
 
     # --- requests of other processes
 
@@ -284,6 +247,8 @@ class Core:
         for worker in list(self.workers.values()):
             if worker.fold.state == "running":
                 worker.tell(lambda decider, now: decider.pause(now, "the engine was closed", None, interrupt=True))
+            elif worker.fold.state == "paused":
+                worker.tell(lambda decider, _now: decider.interrupt())
         waiting = [worker.finished for worker in self.workers.values()]
         if waiting:
             await asyncio.wait(waiting)
@@ -297,15 +262,3 @@ class Core:
 def _gone(row: RunRow) -> str:
     owner = row.owner
     return "its owner is gone" if owner is None else f"its owner, process {owner.pid} on {owner.host}, is gone"
-
-
-def current_directory() -> str:
-    """Where relative paths of a new run begin.
-
-    Raises:
-        UsageError: the directory this process stands in is gone.
-    """
-    try:
-        return os.getcwd()  # noqa: PTH109 - Path.cwd() is the same call
-    except FileNotFoundError:
-        raise UsageError("the current directory is gone", hint="change to one that exists") from None

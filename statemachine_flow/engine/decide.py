@@ -14,7 +14,7 @@ from typing import Any, final
 import msgspec
 
 from statemachine_flow.engine.outcome import Outcome, failed
-from statemachine_flow.errors import ExpressionError, SmfError
+from statemachine_flow.errors import SmfError
 from statemachine_flow.journal import (
     ABSENT,
     BackedOff,
@@ -123,6 +123,7 @@ class Decider:
                 self._interrupt(step, reason, now)
         if self.fold.state == "cancelling":
             self._cancel_open(now, self._stop_reason())
+            self.advance(now)
         self._set_timers()
 
     def ended(self, step_id: str, attempt: int, outcome: Outcome, now: int) -> None:
@@ -159,18 +160,24 @@ class Decider:
         if self.fold.state == "running":
             timeout = self.plan.definition.timeout or 0
             self._ending = ErrorInfo("run.timeout", "TimeoutError", f"the run took longer than {timeout:g} s")
-            self._abort_alive("timeout")
+            self._abort_alive("deadline")
             self.advance(now)
 
     def pause(self, now: int, reason: str, by: str | None, *, interrupt: bool) -> None:
         """No new attempt begins; those alive finish, or are interrupted."""
         self._add("run.pause", Reason(reason=reason, by=by), now)
         if interrupt:
-            self._abort_alive("interrupt")
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        """Give up the attempts that a paused run still waits for."""
+        self._abort_alive("interrupt")
 
     def resume(self, now: int, by: str | None) -> None:
         """A paused run goes on."""
         self._add("run.resume", Reason(by=by), now)
+        # Every timer is set again, and a step whose timer fell due before the pause must not be in line twice.
+        self.frontier = Frontier(self.plan, self.fold)
         self._set_timers()
 
     def cancel(self, now: int, reason: str, by: str | None) -> None:
@@ -239,8 +246,9 @@ class Decider:
                 if not step.when.test(self._names()):
                     self._skip(step, "its condition is false", now)
                     return
-            except ExpressionError as caught:
-                error = failed(caught)
+            except SmfError as caught:
+                # Never retried: the condition is asked before the first attempt only.
+                error = msgspec.structs.replace(failed(caught), retryable=False)
         attempt = fold.attempt + 1
         self._add("step.start", StepStarted(attempt=attempt), now, step.id)
         if error is None:

@@ -7,7 +7,8 @@ it: that is the whole of "recorded before its body begins" and "never told befor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, final
 
 import msgspec
@@ -33,7 +34,6 @@ class Host(Protocol):
 
     store: Store
     clock: Clock
-    functions: Functions
     threads: ThreadExecutor
     env: Mapping[str, str]
     grace: float
@@ -62,6 +62,7 @@ class Worker:
         host: the engine.
         decider: the run's rules.
         epoch: the ownership it works under.
+        functions: what its steps call.
         new: the run's row and definition, if the store does not have it yet.
         on_record: told each record once it is durable.
     """
@@ -71,6 +72,7 @@ class Worker:
         host: Host,
         decider: Decider,
         epoch: int,
+        functions: Functions,
         *,
         new: NewRun | None = None,
         on_record: Callable[[str, Record], None] | None = None,
@@ -79,6 +81,7 @@ class Worker:
         self.decider = decider
         self.fold = decider.fold
         self.epoch = epoch
+        self.functions = functions
         self.on_record = on_record
         loop = asyncio.get_running_loop()
         #: Resolved by the first commit: the run, or the change that was asked for, is durable.
@@ -153,9 +156,7 @@ class Worker:
         if not self.durable.done():
             self.durable.set_result(None)
         for decision in decisions:
-            if self.on_record is not None:
-                for record in decision.records:
-                    self.on_record(self.fold.id, record)
+            self._announce(decision.records)
             for launch in decision.launches:
                 self._launch(launch)
             for timer in decision.timers:
@@ -165,12 +166,23 @@ class Worker:
         if self.decider.at_rest and not self.decider.has_records and not self.finished.done():
             self.end()
 
+    def _announce(self, records: Sequence[Record]) -> None:
+        if self.on_record is None:
+            return
+        for record in records:
+            try:
+                self.on_record(self.fold.id, record)
+            except Exception as error:  # noqa: BLE001 - a listener is told; it has no say in the run
+                report = {"message": "a listener of a run raised an error", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(report)
+
     def end(self, error: SmfError | None = None) -> None:
         """Stop working on the run: it is at rest, or `error` says why it was lost."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        for alive in self._alive.values():
+        given_up, self._alive = self._alive, {}
+        for alive in given_up.values():
             self._stop_timers(alive)
             alive.context.stop_reason = alive.context.stop_reason or "lost"
             alive.task.cancel()
@@ -190,11 +202,17 @@ class Worker:
         return bool(self._alive)
 
     def start_clock(self) -> None:
-        """Watch the run's own deadline."""
+        """Watch the deadline of a run that starts or goes on; if it passed meanwhile, nothing begins any more."""
         deadline = self.fold.deadline
-        if deadline is not None:
-            delay = max(0.0, (deadline - self.host.clock.now()) / 1e6)
-            self._timers[""] = self.host.clock.call_later(delay, lambda: self.tell(Decider.deadline_passed))
+        if deadline is None:
+            return
+        if "" in self._timers:
+            self._timers[""].cancel()
+        delay = (deadline - self.host.clock.now()) / 1e6
+        if delay > 0:
+            self._timers[""] = self.host.clock.call_later(delay, lambda: self._hear(Decider.deadline_passed))
+        else:
+            self.tell(Decider.deadline_passed)
 
     def _launch(self, launch: Launch) -> None:
         host, fold, planned = self.host, self.fold, launch.step
@@ -203,7 +221,7 @@ class Worker:
         )
         attempt = Attempt(
             context=context,
-            functions=host.functions,
+            functions=self.functions,
             threads=host.threads,
             cwd=fold.created.cwd,
             env=host.env,
@@ -228,7 +246,14 @@ class Worker:
         self._stop_timers(alive)
         if alive.context.stop_reason == "timeout":
             outcome = timed_out(launch.step.timeout or 0)
-        self.tell(lambda decider, now: decider.ended(launch.step.id, launch.attempt, outcome, now))
+        self._hear(lambda decider, now: decider.ended(launch.step.id, launch.attempt, outcome, now))
+
+    def _hear(self, change: Callable[[Decider, int], None]) -> None:
+        """`tell`, where no caller is there to catch what a bug raises: whoever waits for the run is told then."""
+        try:
+            self.tell(change)
+        except Exception as error:  # noqa: BLE001 - a bug must not leave callers waiting for ever
+            self.end(SmfError(f"the run is lost: {type(error).__name__}: {error}", kind="internal", run=self.fold.id))
 
     def _time_out(self, alive: _Alive) -> None:
         if not alive.context.stop_reason:
@@ -244,7 +269,9 @@ class Worker:
         alive.context.stop_reason = reason
         alive.task.cancel()
         give_up = Outcome(status="aborted")
-        patience = self.host.grace + _PATIENCE
+        # A task that is cancelled before its first turn never takes one, and so never says that it ended.
+        begun = inspect.getcoroutinestate(alive.task.get_coro()) != inspect.CORO_CREATED  # type: ignore[arg-type]  # _run
+        patience = self.host.grace + _PATIENCE if begun else 0.0
         alive.timers.append(self.host.clock.call_later(patience, lambda: self._ended(alive.launch, give_up)))
 
     def _set_timer(self, step_id: str, due: int) -> None:
@@ -255,7 +282,7 @@ class Worker:
 
     def _due(self, step_id: str) -> None:
         self._timers.pop(step_id, None)
-        self.tell(lambda decider, now: decider.due(step_id, now))
+        self._hear(lambda decider, now: decider.due(step_id, now))
 
     @staticmethod
     def _stop_timers(alive: _Alive) -> None:

@@ -156,6 +156,8 @@ class Database:
             self._usable()
             try:
                 return list(self.run(sql, values))
+            except UnicodeDecodeError as error:
+                raise StoreError(f"{self.name}: damaged text: {error}", kind="store.corrupt") from error
             except UnicodeEncodeError:
                 return []  # asked about text that cannot be stored, such as a lone surrogate
             except apsw.Error as error:

@@ -229,8 +229,10 @@ def test_what_hangs_on_a_refused_step_is_not_judged() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["os:_exit", "_x:y", "a._b:c", "a:lambda", "a.class:f", "lambda x: x", "a:", ":a", "a:b:c", "a b", "a:b.c"]
-    + ["é:f", "a:f\n", "1a"],
+    [
+        *("os:_exit", "_x:y", "a._b:c"),
+        *("a:lambda", "a.class:f", "lambda x: x", "a:", ":a", "a:b:c", "a b", "a:b.c", "é:f", "a:f\n", "1a"),
+    ],
 )
 def test_case_22_a_private_or_malformed_name_is_refused(name: str) -> None:
     (problem,) = check(Definition(name="w", steps=(Step(id="a", verb=Call(call=name)),)))
@@ -258,10 +260,25 @@ def test_case_22_checking_imports_nothing() -> None:
     assert done.stdout == "False\n"
 
 
-def test_only_the_first_of_thousands_of_slips_get_advice() -> None:
+def test_of_thousands_of_slips_a_hundred_are_told_and_twenty_get_advice() -> None:
     """Each piece of advice compares a word with every step; all of them would take minutes."""
-    needs = {f"step-{number}": (f"stop-{number}",) for number in range(5_000)}
+    problems = check(workflow({f"step-{number}": (f"stop-{number}",) for number in range(5_000)}))
 
-    problems = check(workflow(needs))
-    assert len(problems) == 5_000
+    assert len(problems) == 100
     assert [problem.hint is not None for problem in problems].count(True) == 20
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[steps]\n" + "".join(f"s{number} = {{ call = 'f', timeout = 5 }}\n" for number in range(500)),
+        "[steps]\n" + "".join(f"S{number} = {{ call = 'f' }}\n" for number in range(500)),
+        "[steps]\n" + "".join(f"s{number} = {{ call = 'f', when = 'foo' }}\n" for number in range(500)),
+        "".join(f"k{number} = 1\n" for number in range(500)) + "steps.a.call = 'f'\n",
+        "steps.a.run = 'x'\n[steps.a.env]\n" + "".join(f"{number} = 1\n" for number in range(500)),
+        "steps.a.call = 'f'\nsteps.a.with.x = '" + "${{ foo }}" * 500 + "'\n",
+        "steps.a.call = 'f'\nsteps.a.with.x = [" + "'${{ foo }}', " * 500 + "]\n",
+    ],
+)
+def test_a_document_that_is_wrong_everywhere_is_told_so_a_hundred_times_at_most(body: str) -> None:
+    assert 0 < len(problems_of(toml(body))) <= 100

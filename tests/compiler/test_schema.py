@@ -64,12 +64,10 @@ def test_the_schema_is_valid_in_every_draft_and_accepts_every_field(draft: Any) 
     draft(SCHEMA).validate(read_text(EVERY_FIELD)[0])
 
 
-@pytest.mark.parametrize(
-    "case", [case for name, case in SHAPE.items() if is_readable(case) and name not in BEYOND_A_SCHEMA]
-)
+@pytest.mark.parametrize("name", [name for name in SHAPE if is_readable(SHAPE[name]) and name not in BEYOND_A_SCHEMA])
 @pytest.mark.parametrize("draft", DRAFTS)
-def test_the_schema_refuses_what_is_wrong_in_shape(draft: Any, case: Case) -> None:
-    assert not draft(SCHEMA).is_valid(data_of(case))
+def test_the_schema_refuses_what_is_wrong_in_shape(draft: Any, name: str) -> None:
+    assert not draft(SCHEMA).is_valid(data_of(SHAPE[name]))
 
 
 @pytest.mark.parametrize("name", sorted(BEYOND_A_SCHEMA))

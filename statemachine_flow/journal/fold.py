@@ -1,182 +1,19 @@
-"""The journal: records of what happened to a run, and the fold that turns them into its state.
+"""The fold: what a run's records add up to.
 
-A record's kind is `<machine>.<trigger>`, so a journal is a trace of legal transitions: `RunFold.add` fires the
-lifecycle's machine before it believes a record, and replay does the same with every stored one. `run.create` and
-`run.note` are the two kinds that change no state. Sequence numbers count from 1 without gaps, and each record
-carries a digest over itself and its predecessor's digest, so that a lost, altered or reordered record shows.
-
-Adding a record is O(1), whatever the size of the run: it touches one step and a few counters.
+`RunFold.add` fires the lifecycle's machine before it believes a record, and replay does the same with every stored
+one. Adding a record is O(1), whatever the size of the run: it touches one step and a few counters.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, final
 
 import msgspec
 
 from statemachine_flow.errors import StoreError, TransitionRefused
+from statemachine_flow.journal.records import ABSENT, DIGEST_SIZE, Created, Data, ErrorInfo, Record, chain, encode_data
 from statemachine_flow.lifecycle import RUN, STEP, STEP_AT_REST, RunState, StepState
-
-DIGEST_SIZE: Final = 16
-
-#: Stands for "no value" where a record may hold one; msgspec knows no optional `Raw`.
-ABSENT: Final = msgspec.Raw()
-
-# --- what records say ---------------------------------------------------------------------------------------
-
-
-class Data(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True, gc=False):
-    """Base of what a record says beyond its kind; stored as a MessagePack map without the defaults."""
-
-
-class Created(Data, frozen=True):
-    """`run.create`: all a later process needs to go on with the run."""
-
-    #: Name and version of the workflow, for people; the definition's content hash, for the engine.
-    workflow: str
-    version: str
-    definition: str
-    #: Encoded by `values`.
-    inputs: msgspec.Raw
-    #: How many steps the definition has.
-    steps: int
-    #: Where commands run and relative paths begin.
-    cwd: str
-    #: The document's file, if there was one.
-    origin: str | None = None
-    #: Function name -> digest of its source when the run began.
-    code: dict[str, str] = {}
-
-
-class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Why an attempt, a step or a run failed."""
-
-    #: A key of `errors.KINDS`.
-    kind: str
-    #: The name that `retry_on` and `abort_on` matched, such as `TimeoutError`.
-    name: str
-    message: str
-    #: The last place in the user's own code, `file:line in function`.
-    where: str | None = None
-    #: The step, in the error of a run.
-    step: str | None = None
-
-
-class Reason(Data, frozen=True):
-    """Any change that an operator, the engine or a rule asked for."""
-
-    reason: str = ""
-    #: Who asked, where it was somebody.
-    by: str | None = None
-
-
-class RunStarted(Data, frozen=True):
-    """`run.start`."""
-
-    #: The run's own deadline, microseconds UTC.
-    deadline: int | None = None
-
-
-class RunCompleted(Data, frozen=True):
-    """`run.complete`."""
-
-    outputs: msgspec.Raw
-
-
-class Failed(Data, frozen=True):
-    """`step.fail` and `run.fail`."""
-
-    error: ErrorInfo
-    #: The run may complete all the same.
-    optional: bool = False
-
-
-class StepStarted(Data, frozen=True):
-    """`step.start`."""
-
-    #: Counts from 1.
-    attempt: int
-
-
-class StepCompleted(Data, frozen=True):
-    """`step.complete`."""
-
-    #: Encoded by `values`; absent when it lies in a blob.
-    output: msgspec.Raw = ABSENT
-    #: Declared outputs; absent when the step declares none.
-    outputs: msgspec.Raw = ABSENT
-    #: Digest of the blob that holds `output`.
-    blob: str | None = None
-
-
-class BackedOff(Data, frozen=True):
-    """`step.back_off`."""
-
-    error: ErrorInfo
-    #: When the next attempt may begin, microseconds UTC.
-    due: int
-
-
-#: kind -> the type of its data: the closed list of records.
-KINDS: Final[Mapping[str, type[Data]]] = {
-    "run.create": Created,
-    "run.note": Reason,
-    **{f"run.{trigger}": Reason for trigger in RUN.sources},
-    **{f"step.{trigger}": Reason for trigger in STEP.sources},
-    "run.start": RunStarted,
-    "run.complete": RunCompleted,
-    "run.fail": Failed,
-    "step.start": StepStarted,
-    "step.complete": StepCompleted,
-    "step.fail": Failed,
-    "step.back_off": BackedOff,
-}
-
-
-@final
-class Record(msgspec.Struct, frozen=True, gc=False):
-    """One entry of a journal, as stored."""
-
-    seq: int
-    #: A key of `KINDS`.
-    kind: str
-    #: Microseconds UTC.
-    at: int
-    #: The step it is about; None for the run itself.
-    step: str | None
-    #: The encoded `Data`.
-    data: bytes
-    #: Over this record and its predecessor's digest.
-    digest: bytes
-
-    def decode(self) -> Data:
-        """What the record says.
-
-        Raises:
-            StoreError: `store.corrupt`, or `store.newer` for a kind this version does not know.
-        """
-        try:
-            return _DECODERS[self.kind].decode(self.data)
-        except KeyError:
-            raise StoreError(f"unknown record kind {self.kind!r}", kind="store.newer", seq=self.seq) from None
-        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
-            raise StoreError(
-                f"a {self.kind} record cannot be read: {error}", kind="store.corrupt", seq=self.seq
-            ) from error
-
-
-def chain(previous: bytes, seq: int, kind: str, at: int, step: str | None, data: bytes) -> bytes:  # noqa: PLR0917 - a record's own fields
-    """The digest of a record: BLAKE2b over its predecessor's digest and all its own fields."""
-    head = f"{seq} {kind} {at} {step} ".encode()
-    return hashlib.blake2b(previous + head + data, digest_size=DIGEST_SIZE).digest()
-
-
-_encode: Final = msgspec.msgpack.Encoder().encode
-_DECODERS: Final = {kind: msgspec.msgpack.Decoder(data) for kind, data in KINDS.items()}
-
-# --- what they add up to ------------------------------------------------------------------------------------
 
 
 @final
@@ -275,9 +112,9 @@ class RunFold:
         Raises:
             TransitionRefused: the lifecycle does not allow it; the fold is as it was.
         """
+        body = encode_data(data)
         self._apply(kind, data, at, step_id)
         seq = self.seq + 1
-        body = _encode(data)
         digest = chain(self.digest, seq, kind, at, step_id, body)
         self.seq, self.digest, self.updated_at = seq, digest, at
         return Record(seq, kind, at, step_id, body, digest)
@@ -294,8 +131,11 @@ class RunFold:
             digest = chain(self.digest, record.seq, record.kind, record.at, record.step, record.data)
             if digest != record.digest:
                 raise self._corrupt(record, "its checksum does not match")
+            data = record.decode()
+            if not _fits(record):
+                raise self._corrupt(record, f"a {record.kind} record cannot stand here")
             try:
-                self._apply(record.kind, record.decode(), record.at, record.step)
+                self._apply(record.kind, data, record.at, record.step)
             except TransitionRefused as error:
                 raise self._corrupt(record, str(error)) from error
             self.seq, self.digest, self.updated_at = record.seq, digest, record.at
@@ -308,7 +148,9 @@ class RunFold:
     def _apply(self, kind: str, data: Data, at: int, step_id: str | None) -> None:
         machine, _, trigger = kind.partition(".")
         if step_id is not None:
-            self._apply_to_step(trigger, data, at, self.step(step_id))
+            step = self.steps.get(step_id) or StepFold(step_id)
+            self._apply_to_step(trigger, data, at, step)
+            self.steps[step_id] = step
         elif machine == "run" and trigger not in _STATELESS:
             RUN.fire(self, trigger)
             _ON_RUN.get(trigger, _on_run_reason)(self, data, at)
@@ -330,6 +172,12 @@ class RunFold:
 
 
 _STATELESS: Final = frozenset({"create", "note"})
+
+
+def _fits(record: Record) -> bool:
+    """Whether a record is about what its kind says, and creates the run exactly if it is the first."""
+    about_run = record.kind.startswith("run.")
+    return about_run == (record.step is None) and (record.kind == "run.create") == (record.seq == 1)
 
 
 def _on_create(run: RunFold, data: Any, at: int) -> None:

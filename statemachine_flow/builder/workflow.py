@@ -1,73 +1,32 @@
-"""Building workflows in Python: the same document as in TOML or YAML, written by calls.
-
-A `Workflow` collects a document as plain data and has it checked by the compiler like any other text, so a workflow
-built here and the same one in a file have the same content hash. References such as `diff.outputs.files` stand for
-placeholders; the steps a step refers to are the steps it needs.
-"""
+"""`Workflow`: a document that is written by calls, or loaded from a text."""
 
 from __future__ import annotations
 
-import contextlib
-import datetime as dt
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar, final
+from typing import Any, Self, TypeVar, final
 
-import attrs
-
-from statemachine_flow.compiler import Source, load_definition
-from statemachine_flow.compiler.write import to_json, to_toml, to_yaml
-from statemachine_flow.durations import check_seconds, format_duration
-from statemachine_flow.errors import ExpressionError, Problem, UsageError
-from statemachine_flow.expressions import Expression, Template
-from statemachine_flow.functions import Function, name_of
+from statemachine_flow.builder.forms import (
+    OPTION_FORMS,
+    OPTIONS,
+    Duration,
+    called_name,
+    duration,
+    plain,
+    retry_policy,
+    steps_read,
+    without_none,
+)
+from statemachine_flow.builder.refs import Ref
+from statemachine_flow.compiler import load_definition
+from statemachine_flow.compiler.source import Source
+from statemachine_flow.errors import Problem, UsageError
+from statemachine_flow.functions import Function
 from statemachine_flow.model import LANGUAGE_VERSION, Definition, InputType, RetryPolicy
 
-#: Text such as `"30s"`, seconds, or a timedelta.
-Duration = str | float | dt.timedelta
-
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-
-@final
-class Ref:
-    """A value that will be there when the workflow runs: an input, or something of a step.
-
-    Attributes and items lead further into it; as text it is its placeholder, so it can stand in an f-string.
-
-    Example:
-        >>> diff = Ref("steps.diff")
-        >>> f"Review {diff.outputs.files[0]}"
-        'Review ${{ steps.diff.outputs.files[0] }}'
-    """
-
-    __slots__ = ("_expression",)
-
-    def __init__(self, expression: str) -> None:
-        self._expression = expression
-
-    def __getattr__(self, name: str) -> Ref:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return Ref(f"{self._expression}.{name}")
-
-    def __getitem__(self, key: str | int) -> Ref:
-        if isinstance(key, str) and key.isidentifier() and not key.startswith("_"):
-            return Ref(f"{self._expression}.{key}")
-        return Ref(f"{self._expression}[{key!r}]")
-
-    def __str__(self) -> str:
-        return f"${{{{ {self._expression} }}}}"
-
-    def __repr__(self) -> str:
-        return f"<Ref {self._expression}>"
-
-    def __bool__(self) -> bool:
-        raise TypeError(f"{self._expression} has no value yet: decide on it in `when`")
-
-    def __iter__(self) -> Any:
-        raise TypeError(f"{self._expression} has no value yet: it cannot be looped over while the workflow is built")
 
 
 @final
@@ -106,15 +65,15 @@ class Workflow:
         retry: RetryPolicy | None = None,
         step_timeout: Duration | None = None,
     ) -> None:
-        defaults = _without_none(retry=_retry(retry), timeout=_duration(step_timeout))
+        defaults = without_none(retry=retry_policy(retry), timeout=duration(step_timeout))
         self._written: dict[str, Any] | None = {
             "dsl": LANGUAGE_VERSION,
             "name": name,
-            **_without_none(
+            **without_none(
                 version=version,
                 description=description,
                 max_parallel=max_parallel,
-                timeout=_duration(timeout),
+                timeout=duration(timeout),
                 defaults=defaults or None,
             ),
             "inputs": {},
@@ -145,7 +104,7 @@ class Workflow:
         description: str | None = None,
     ) -> Ref:
         """Declare an input; returns the reference to its value. The words mean what they mean in a document."""
-        declared = _without_none(default=_plain(default), enum=_plain(enum), required=required, description=description)
+        declared = without_none(default=plain(default), enum=plain(enum), required=required, description=description)
         self._add("inputs", name, {"type": type, **declared})
         return Ref("inputs")[name]
 
@@ -172,7 +131,7 @@ class Workflow:
         Raises:
             UsageError: the id is taken, or an option does not exist.
         """
-        verb: dict[str, Any] = {"call": function, **_without_none(**{"with": _plain(with_)})}
+        verb: dict[str, Any] = {"call": function, **without_none(**{"with": plain(with_)})}
         return self._step(step_id, verb, options)
 
     def step(self, step_id: str | None = None, **options: Any) -> Callable[[_F], _F]:
@@ -218,12 +177,12 @@ class Workflow:
         Returns:
             The reference to the step.
         """
-        verb = {"run": _plain(command), **_without_none(env=_plain(env), cwd=_plain(cwd))}
+        verb = {"run": plain(command), **without_none(env=plain(env), cwd=plain(cwd))}
         return self._step(step_id, verb, options)
 
     def output(self, name: str, value: Any) -> None:
         """Declare an output of the run."""
-        self._add("outputs", name, _plain(value))
+        self._add("outputs", name, plain(value))
 
     def __getitem__(self, step_id: str) -> Ref:
         """The reference to a step that was added.
@@ -256,7 +215,7 @@ class Workflow:
     @property
     def functions(self) -> Mapping[str, Function]:
         """The functions handed in, under the names the document gives them."""
-        return {_called_name(step_id, function): function for step_id, function in self._called.items()}
+        return {called_name(step_id, function): function for step_id, function in self._called.items()}
 
     @property
     def origin(self) -> str | None:
@@ -273,15 +232,15 @@ class Workflow:
 
     def to_toml(self) -> str:
         """The workflow as a TOML document."""
-        return to_toml(self.definition)
+        return self._write("to_toml")
 
     def to_yaml(self) -> str:
         """The workflow as a YAML document."""
-        return to_yaml(self.definition)
+        return self._write("to_yaml")
 
     def to_json(self) -> str:
         """The workflow as a JSON document."""
-        return to_json(self.definition)
+        return self._write("to_json")
 
     def __repr__(self) -> str:
         if self._definition is not None:
@@ -289,6 +248,11 @@ class Workflow:
         return f"<Workflow {self._document['name']} with {len(self._document['steps'])} steps>"
 
     # --- inside
+
+    def _write(self, writer: str) -> str:
+        # The writers bring tomlkit and PyYAML, which nobody who only runs workflows has to load.
+        module = import_module("statemachine_flow.compiler.write")
+        return str(getattr(module, writer)(self.definition))
 
     @property
     def _document(self) -> dict[str, Any]:
@@ -306,12 +270,12 @@ class Workflow:
         self._definition = self._source = None
 
     def _step(self, step_id: str, verb: dict[str, Any], options: Mapping[str, Any]) -> Ref:
-        unknown = sorted(set(options) - _OPTIONS)
+        unknown = sorted(set(options) - OPTIONS)
         if unknown:
-            raise UsageError(f"a step has no option {unknown[0]!r}", hint=f"options: {', '.join(sorted(_OPTIONS))}")
+            raise UsageError(f"a step has no option {unknown[0]!r}", hint=f"options: {', '.join(sorted(OPTIONS))}")
         if callable(verb.get("call")):
             self._called[step_id] = verb["call"]
-        written = {name: _OPTION_FORMS.get(name, _plain)(value) for name, value in options.items() if value is not None}
+        written = {name: OPTION_FORMS.get(name, plain)(value) for name, value in options.items() if value is not None}
         self._add("steps", step_id, {**written, **verb})
         return Ref("steps")[step_id]
 
@@ -323,14 +287,11 @@ class Workflow:
     def _finished_step(self, step_id: str, step: Mapping[str, Any]) -> dict[str, Any]:
         finished = dict(step)
         if step_id in self._called:
-            finished["call"] = _called_name(step_id, self._called[step_id])
-        needs = dict.fromkeys([*finished.get("needs", ()), *_steps_read(finished)])
+            finished["call"] = called_name(step_id, self._called[step_id])
+        needs = dict.fromkeys([*finished.get("needs", ()), *steps_read(finished)])
         if needs:
             finished["needs"] = list(needs)
         return finished
-
-
-_OPTIONS: Final = frozenset({"needs", "when", "timeout", "retry", "optional", "outputs", "description"})
 
 
 def load(source: str | os.PathLike[str]) -> Workflow:
@@ -360,73 +321,3 @@ def as_workflow(given: Workflow | Definition | str | os.PathLike[str]) -> Workfl
     if isinstance(given, Workflow):
         return given
     return Workflow.of(given) if isinstance(given, Definition) else load(given)
-
-
-def _called_name(step_id: str, function: Function) -> str:
-    """How a document names a function: by import where that finds it, else by the step that brought it."""
-    own = getattr(function, "__name__", "")
-    return name_of(function) or (own if own.isidentifier() and not own.startswith("_") else step_id)
-
-
-def _steps_read(step: Mapping[str, Any]) -> Iterable[str]:
-    """Ids of the steps that a step's placeholders and condition refer to; what cannot be parsed is reported later."""
-    texts = [step[key] for key in ("with", "run", "env", "cwd") if key in step]
-    references = set(Template.parse(texts)[0].references)
-    if isinstance(step.get("when"), str):
-        with contextlib.suppress(ExpressionError):
-            references |= Expression.parse(step["when"]).references
-    return sorted(path[1] for path in references if path[0] == "steps" and len(path) > 1)
-
-
-def _plain(value: Any) -> Any:
-    """References and paths as text, sequences as lists; all else is the compiler's to judge."""
-    if isinstance(value, Ref | os.PathLike):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _duration(value: Duration | None) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    seconds = value.total_seconds() if isinstance(value, dt.timedelta) else value
-    try:
-        return format_duration(check_seconds(seconds))
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def _retry(policy: RetryPolicy | None) -> dict[str, Any] | None:
-    if policy is None:
-        return None
-    default = RetryPolicy()
-    fields = {field.name: getattr(policy, field.name) for field in attrs.fields(RetryPolicy)}
-    changed = {name: value for name, value in fields.items() if value != getattr(default, name)}
-    return {
-        name: _duration(value) if name in ("delay", "max_delay") else _plain(value) for name, value in changed.items()
-    }
-
-
-def _when(value: Any) -> Any:
-    """A reference as a condition is its bare expression."""
-    return str(value)[4:-3] if isinstance(value, Ref) else value
-
-
-def _needs(value: Iterable[Any]) -> list[str]:
-    """Steps by id or by reference."""
-    return [step for need in value for step in (_steps_read({"with": str(need)}) if isinstance(need, Ref) else [need])]
-
-
-def _without_none(**items: Any) -> dict[str, Any]:
-    return {name: value for name, value in items.items() if value is not None}
-
-
-_OPTION_FORMS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "timeout": _duration,
-    "retry": _retry,
-    "when": _when,
-    "needs": _needs,
-}

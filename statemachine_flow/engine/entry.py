@@ -1,0 +1,121 @@
+"""How a run comes to be worked on here: begun, met again under a chosen id, or taken up where it stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from statemachine_flow.builder import Workflow
+from statemachine_flow.engine.code import check_code, code_digests
+from statemachine_flow.engine.core import Core, Listener
+from statemachine_flow.engine.ids import check_run_id, new_run_id
+from statemachine_flow.engine.inputs import complete_inputs
+from statemachine_flow.engine.view import Run, view_of
+from statemachine_flow.engine.worker import Worker
+from statemachine_flow.errors import ConflictError, UsageError
+from statemachine_flow.journal import Created
+from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState
+from statemachine_flow.stores.base import RunRow
+from statemachine_flow.values import encode_value
+
+
+async def start(
+    core: Core, workflow: Workflow, inputs: Mapping[str, Any], run_id: str | None, listener: Listener | None
+) -> Worker | Run:
+    """Put a run to work and return once its start is durable; the run itself if it has come to rest before."""
+    if run_id is not None:
+        await _until_durable(core, check_run_id(run_id))
+    definition, cwd = workflow.definition, _current_directory()
+    values = encode_value(complete_inputs(definition, inputs, cwd))
+    for name, function in workflow.functions.items():
+        core.functions.register(name, function)
+    created = Created(
+        workflow=definition.name,
+        version=definition.version,
+        definition=definition.content_hash,
+        inputs=msgspec.Raw(values),
+        steps=len(definition.steps),
+        cwd=cwd,
+        origin=workflow.origin,
+        code=code_digests(core.functions, workflow),
+    )
+    if run_id is not None and core.store.row(run_id) is not None:
+        return await _again(core, run_id, created, listener)
+    worker = core.begin(run_id or new_run_id(), definition, created, listener)
+    try:
+        await worker.durable
+    except ConflictError as error:
+        if error.kind != "run.conflict":
+            raise
+        return await _again(core, worker.fold.id, created, listener)
+    return worker
+
+
+async def _until_durable(core: Core, run_id: str) -> None:
+    """Of several starts under one id in the same moment the first creates the run; the others wait to find it."""
+    while (worker := core.workers.get(run_id)) is not None and not worker.durable.done():
+        await asyncio.wait((worker.durable,))
+
+
+async def _again(core: Core, run_id: str, created: Created, listener: Listener | None) -> Worker | Run:
+    """A run with a chosen id exists: it is this one, and goes on if it can, or somebody else's."""
+    row = core.row(run_id)
+    plan, fold = core.load(row)
+    before = fold.created
+    if (before.definition, bytes(before.inputs)) != (created.definition, bytes(created.inputs)):
+        raise ConflictError(
+            f"run {run_id} began with another definition or other inputs "
+            f"(definition {before.definition[:12]}, now {created.definition[:12]})",
+            kind="run.conflict",
+            run=run_id,
+            hint="choose another id",
+        )
+    if fold.state in RUN_AT_REST:
+        return view_of(plan.definition, fold, row, core.store)
+    worker = core.take_hold(run_id, listener=listener)
+    await go_on(core, worker, None)
+    return worker
+
+
+async def go_on(core: Core, worker: Worker, by: str | None) -> None:
+    """Take up a run where it stopped."""
+    if worker.fold.state == RunState.PAUSED:
+        worker.tell(lambda decider, now: decider.resume(now, by))
+    check_code(core, worker)
+    worker.start_clock()
+    worker.tell(lambda decider, now: decider.advance(now))
+    await worker.durable
+
+
+def require_resumable(row: RunRow) -> None:
+    """Refuse to resume a run that is at rest for good.
+
+    Raises:
+        ConflictError: `run.state`.
+    """
+    if row.state in RUN_AT_REST:
+        hint = "`smf retry` goes on with a failed run" if row.state == RunState.FAILED else None
+        raise ConflictError(f"the run is {row.state}: there is nothing to resume", run=row.id, hint=hint)
+
+
+def require_allowed(row: RunRow, action: str, *, or_already: str) -> None:
+    """Refuse what the lifecycle has no edge for, before anything is touched.
+
+    Raises:
+        ConflictError: `run.state`, naming what is allowed.
+    """
+    if action not in RUN.allowed(row.state) and row.state != or_already:
+        allowed = ", ".join(RUN.allowed(row.state)) or "nothing more"
+        raise ConflictError(f"the run is {row.state}: it cannot {action}", run=row.id, hint=f"it allows {allowed}")
+
+
+def _current_directory() -> str:
+    """Where commands of a new run stand and its relative paths begin."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - Path.cwd() is the same call
+    except FileNotFoundError:
+        raise UsageError("the current directory is gone", hint="change to one that exists") from None

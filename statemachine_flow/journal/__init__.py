@@ -1,0 +1,45 @@
+"""The journal: records of what happened to a run, and the fold that turns them into its state.
+
+Layout:
+    records   the kinds of records, their data, their chain
+    fold      what a run's records add up to
+"""
+
+from statemachine_flow.journal.fold import RunFold, StepFold
+from statemachine_flow.journal.records import (
+    ABSENT,
+    DIGEST_SIZE,
+    KINDS,
+    BackedOff,
+    Created,
+    Data,
+    ErrorInfo,
+    Failed,
+    Reason,
+    Record,
+    RunCompleted,
+    RunStarted,
+    StepCompleted,
+    StepStarted,
+    chain,
+)
+
+__all__ = [
+    "ABSENT",
+    "DIGEST_SIZE",
+    "KINDS",
+    "BackedOff",
+    "Created",
+    "Data",
+    "ErrorInfo",
+    "Failed",
+    "Reason",
+    "Record",
+    "RunCompleted",
+    "RunFold",
+    "RunStarted",
+    "StepCompleted",
+    "StepFold",
+    "StepStarted",
+    "chain",
+]
