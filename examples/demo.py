@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ FINISHED: Final = 6
 #: Checks rest after each file, so that each takes at least so many seconds, on however fast a machine.
 LEAST_SECONDS: Final = 1.0
 REPORT_LINES: Final = 25
+AT_REST: Final = ("completed", "failed", "skipped")
 
 
 def main() -> int:
@@ -53,20 +54,20 @@ def show(place: Path, repo: Path) -> int:
         ended = carry(start, lambda: is_far_enough(engine))
         if ended is not None:
             sys.exit(f"demo: the review ended with status {ended} before it could be killed")
-        before = engine.events(RUN_ID)
-        say(f"killed. The journal, at record {before[-1].seq}:")
-        for state, steps in states(engine.get(RUN_ID)).items():
+        killed = Snapshot(engine)
+        say(f"killed. The journal, at record {killed.run.seq}:")
+        for state, steps in killed.by_state.items():
             print(f"   {state:<10} {', '.join(steps)}")
 
         say("2. Resume it in a new process. What had finished is kept; what was under way begins again.")
         ended = carry(["resume", RUN_ID, "--db", str(store)])
-        after = engine.events(RUN_ID, after=before[-1].seq)
-        run = engine.get(RUN_ID)
+        resumed = Snapshot(engine)
 
     say("3. What the journal says about each step:")
-    twice = compare(run, before, after)
+    twice = compare(killed, resumed)
+    run = resumed.run
     if ended or not run.ok or twice:
-        say(f"This is not as it should be: exit status {ended}, run {run.state}, ran twice: {twice or 'nothing'}.")
+        say(f"This is not as it should be: exit status {ended}, run {run.state}, ran again: {twice or 'nothing'}.")
         return 1
     say("No step that had finished ran again.")
 
@@ -103,7 +104,7 @@ def carry(arguments: Sequence[str], is_time: Callable[[], bool] = lambda: False)
 def is_far_enough(engine: smf.Engine) -> bool:
     """Whether it is time for the kill."""
     try:
-        return len(completions(engine.events(RUN_ID))) >= FINISHED
+        return len(Snapshot(engine).by_state.get("completed", ())) >= FINISHED
     except smf.errors.NotFoundError:  # what was said came before the run began
         return False
 
@@ -111,36 +112,38 @@ def is_far_enough(engine: smf.Engine) -> bool:
 # --- what the journal says
 
 
-def completions(events: Sequence[smf.Event]) -> set[str]:
-    """The steps that completed among these events."""
-    return {event.step for event in events if event.kind == "step.complete" and event.step is not None}
+class Snapshot:
+    """What the journal says at one moment."""
+
+    def __init__(self, engine: smf.Engine) -> None:
+        self.run = engine.get(RUN_ID)
+        #: Step -> how many attempts have begun.
+        self.attempts = Counter(event.step for event in engine.events(RUN_ID) if event.kind == "step.start")
+
+    @property
+    def by_state(self) -> dict[str, list[str]]:
+        """State -> the steps that are in it."""
+        found: dict[str, list[str]] = {}
+        for step in self.run.steps.values():
+            found.setdefault(str(step.state), []).append(step.id)
+        return found
 
 
-def starts(events: Sequence[smf.Event]) -> Counter[str]:
-    """Step -> how many attempts began among these events."""
-    return Counter(event.step for event in events if event.kind == "step.start" and event.step is not None)
-
-
-def states(run: smf.Run) -> dict[str, list[str]]:
-    """State -> the steps that are in it."""
-    found: dict[str, list[str]] = {}
-    for step in run.steps.values():
-        found.setdefault(str(step.state), []).append(step.id)
-    return found
-
-
-def compare(run: smf.Run, before: Sequence[smf.Event], after: Sequence[smf.Event]) -> list[str]:
-    """Print a line per step; return those that had finished and ran again all the same."""
-    done, first, again = completions(before), starts(before), starts(after)
+def compare(killed: Snapshot, resumed: Snapshot) -> list[str]:
+    """Print a line per step; return those that had finished at the kill and ran again all the same."""
+    twice = []
     print(
-        f"   {'step':<14}{'at the kill':<14}{'attempts before + after':<26}{'in the end':<12}ran after it had finished?"
+        f"   {'step':<14}{'at the kill':<13}{'in the end':<12}{'attempts before + after':<25}ran after it had finished?"
     )
-    for step in run.steps.values():
-        one = step.id
-        when = "finished" if one in done else "under way" if first[one] else "not begun"
-        twice = "" if one not in done else "YES" if again[one] else "no"
-        print(f"   {one:<14}{when:<14}{f'{first[one]} + {again[one]}':<26}{step.state!s:<12}{twice}".rstrip())
-    return sorted(step for step in done if again[step])
+    for name, step in killed.run.steps.items():
+        before = killed.attempts[name]
+        after = resumed.attempts[name] - before
+        answer = "" if step.state not in AT_REST else "YES" if after else "no"
+        if answer == "YES":
+            twice.append(name)
+        end = resumed.run.steps[name].state
+        print(f"   {name:<14}{step.state!s:<13}{end!s:<12}{f'{before} + {after}':<25}{answer}".rstrip())
+    return twice
 
 
 # --- what is reviewed
@@ -152,7 +155,8 @@ def own_repository() -> Path | None:
         top = git(ROOT, "rev-parse", "--show-toplevel").strip()
         git(ROOT, "rev-parse", "--verify", "HEAD^{commit}")
     except subprocess.CalledProcessError as error:
-        say(f"{ROOT} cannot be reviewed as a git repository ({error.stderr.strip()}).")
+        why = error.stderr.strip().splitlines()[0]
+        say(f"{ROOT} cannot be reviewed as a git repository ({why}).")
         return None
     if not Path(top).samefile(ROOT):
         say(f"{ROOT} is not a repository of its own, but a part of {top}.")
@@ -174,7 +178,7 @@ def sample_repository(path: Path) -> Path:
 
 def git(repo: Path, *arguments: str) -> str:
     """What a git command prints."""
-    environ: Mapping[str, str] = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     options: dict[str, Any] = {"env": environ, "capture_output": True, "encoding": "utf-8", "errors": "replace"}
     return str(subprocess.run(["git", "-C", str(repo), *arguments], check=True, **options).stdout)
 

@@ -12,6 +12,7 @@ import decimal
 import math
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -24,8 +25,34 @@ MAX_DEPTH: Final = 200
 
 _MIN_INT: Final = -(2**63)
 _MAX_INT: Final = 2**64 - 1
+#: Python refuses to write longer numbers in decimal digits.
+_PRINTABLE_BITS: Final = 14_000
 _SCALARS: Final = frozenset({str, float, bool, type(None), bytes})
 _HASHABLE_KEYS: Final = frozenset({str, int, float, bool, type(None), bytes})
+
+#: A date with a time, or a time, as ISO text; with the zone's name and the fold where the text does not hold them.
+_Moment = str | tuple[str, str | None, int]
+
+
+def _write_moment(value: dt.datetime | dt.time) -> _Moment:
+    zone, name = value.tzinfo, None
+    if zone is not None:
+        if type(zone) is not dt.timezone:
+            # Its rules lie in files that differ from one machine to the next.
+            raise ValueError(f"has a time zone of the type {type(zone).__qualname__}, which cannot be kept")
+        if repr(zone) != repr(dt.timezone(zone.utcoffset(None))):
+            name = zone.tzname(None)
+    return value.isoformat() if name is None and value.fold == 0 else (value.isoformat(), name, value.fold)
+
+
+def _read_moment(kind: type[dt.datetime | dt.time], data: _Moment) -> dt.datetime | dt.time:
+    if isinstance(data, str):
+        return kind.fromisoformat(data)
+    text, name, fold = data
+    value = kind.fromisoformat(text)
+    zone = value.tzinfo if name is None else dt.timezone(value.utcoffset() or dt.timedelta(), name)
+    return value.replace(tzinfo=zone, fold=fold)
+
 
 #: type -> (tag, to data that MessagePack keeps). Tags are part of the stored form: never reuse one.
 _WRITERS: Final[Mapping[type, tuple[int, Callable[[Any], Any]]]] = {
@@ -34,23 +61,24 @@ _WRITERS: Final[Mapping[type, tuple[int, Callable[[Any], Any]]]] = {
     frozenset: (3, list),
     int: (4, lambda value: format(value, "x")),  # hexadecimal: no limit on digits, linear time
     decimal.Decimal: (5, str),
-    dt.datetime: (6, dt.datetime.isoformat),
+    dt.datetime: (6, _write_moment),
     dt.date: (7, dt.date.isoformat),
-    dt.time: (8, dt.time.isoformat),
-    dt.timedelta: (9, lambda value: [value.days, value.seconds, value.microseconds]),
+    dt.time: (8, _write_moment),
+    dt.timedelta: (9, lambda value: (value.days, value.seconds, value.microseconds)),
     uuid.UUID: (10, lambda value: value.bytes),
 }
-_READERS: Final[Mapping[int, Callable[[Any], Any]]] = {
-    1: tuple,
-    2: set,
-    3: frozenset,
-    4: lambda text: int(text, 16),
-    5: decimal.Decimal,
-    6: dt.datetime.fromisoformat,
-    7: dt.date.fromisoformat,
-    8: dt.time.fromisoformat,
-    9: lambda parts: dt.timedelta(*parts),
-    10: lambda raw: uuid.UUID(bytes=raw),
+#: tag -> (type of the data, to the value)
+_READERS: Final[Mapping[int, tuple[Any, Callable[[Any], Any]]]] = {
+    1: (list, tuple),
+    2: (list, set),
+    3: (list, frozenset),
+    4: (str, lambda text: int(text, 16)),
+    5: (str, decimal.Decimal),
+    6: (_Moment, partial(_read_moment, dt.datetime)),
+    7: (str, dt.date.fromisoformat),
+    8: (_Moment, partial(_read_moment, dt.time)),
+    9: (tuple[int, int, int], lambda parts: dt.timedelta(*parts)),
+    10: (bytes, lambda raw: uuid.UUID(bytes=raw)),
 }
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -62,7 +90,7 @@ def encode_value(value: Any) -> bytes:
     Args:
         value: None, bool, int of any size, float, str, bytes, list, dict with scalar keys, tuple, set, frozenset,
             Decimal, datetime, date, time, timedelta, UUID, nested at most `MAX_DEPTH` deep. Subclasses of these
-            are refused, for they would come back as the base type.
+            are refused, for they would come back as the base type, and so are time zones other than fixed offsets.
 
     Raises:
         StepError: `step.unserializable`, naming the path and the type.
@@ -79,7 +107,9 @@ return text, numbers, lists and mappings
     try:
         return _encoder.encode(value if _is_plain(value, MAX_DEPTH) else _tagged(value, "$", MAX_DEPTH))
     except UnicodeEncodeError:
-        raise _refused(f"the value at {_path_of_bad_text(value, '$')} is text that is not valid Unicode") from None
+        raise _refused(
+            f"the value at {_path_of_bad_text(value, '$') or '$'} is text that is not valid Unicode"
+        ) from None
 
 
 def decode_value(data: bytes | msgspec.Raw) -> Any:
@@ -113,6 +143,8 @@ def jsonable(value: Any) -> Any:
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if isinstance(value, int) and value.bit_length() > _PRINTABLE_BITS:
+        return hex(value)
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
@@ -152,7 +184,10 @@ def _tagged(value: Any, path: str, depth: int) -> Any:
         hint = "return text, numbers, lists and mappings"
         raise _refused(f"the value at {path} has the type {kind.__qualname__}, which cannot be kept", hint)
     tag, write = _WRITERS[kind]
-    inner = write(value)
+    try:
+        inner = write(value)
+    except ValueError as error:
+        raise _refused(f"the value at {path} {error}", "convert it with astimezone(timezone.utc)") from None
     if kind in (tuple, set, frozenset):
         inner = [_tagged(item, f"{path}[{index}]", depth - 1) for index, item in enumerate(inner)]
     return Ext(tag, _encoder.encode(inner))
@@ -161,7 +196,7 @@ def _tagged(value: Any, path: str, depth: int) -> Any:
 def _key(key: Any, path: str) -> Any:
     if type(key) in _HASHABLE_KEYS and not (type(key) is int and not _MIN_INT <= key <= _MAX_INT):
         return key
-    raise _refused(f"a key of the mapping at {path} has the type {type(key).__qualname__}; use text")
+    raise _refused(f"a key of the mapping at {path}, of the type {type(key).__qualname__}, cannot be kept", "use text")
 
 
 def _child(path: str, key: Any) -> str:
@@ -188,10 +223,13 @@ def _refused(message: str, hint: str | None = None) -> StepError:
 
 
 def _read_ext(tag: int, data: memoryview) -> Any:
-    reader = _READERS.get(tag)
-    if reader is None:
+    if tag not in _TAGS:
         raise ValueError(f"unknown tag {tag}")
-    return reader(_decoder.decode(data))
+    decoder, construct = _TAGS[tag]
+    return construct(decoder.decode(data))
 
 
 _decoder: Final = msgspec.msgpack.Decoder(ext_hook=_read_ext)
+_TAGS: Final = {
+    tag: (msgspec.msgpack.Decoder(shape, ext_hook=_read_ext), construct) for tag, (shape, construct) in _READERS.items()
+}

@@ -216,10 +216,7 @@ def open_blobs(repo: str) -> Iterator[Callable[[str, int], bytes | None]]:
             stdout.read(1)
             return content
 
-        try:
-            yield read
-        finally:
-            process.kill()
+        yield read
 
 
 def _take(stream: IO[bytes], size: int, limit: int) -> bytes | None:

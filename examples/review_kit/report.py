@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Final, TypedDict
 
@@ -19,7 +18,7 @@ from review_kit.findings import SEVERITIES, CheckResult, Finding
 from review_kit.git import Changes, NotChecked, Range
 from statemachine_flow import StepContext
 
-#: At most so many findings of one file, and files that were not checked, are listed one by one.
+#: A list is cut behind so many items.
 _LISTED: Final = 50
 #: What Markdown or HTML would take for markup; an underline inside a word is none.
 _MARKUP: Final = re.compile(r"[\\`*\[\]<|&~]|\b_|_\b|(?<=_)_")
@@ -65,14 +64,14 @@ def write_report(
     findings = [finding for check in done for finding in check["findings"]]
     failed = {step: error for step, error in sorted(not_run.items()) if error is not None}
     counted = Counter(finding["severity"] for finding in findings)
-    lines = [
+    blocks = [
         *_head(range, changes, len(findings), counted),
-        *_table(done, failed),
+        "\n".join(_table(done, failed)),
         *_findings(findings),
         *_not_checked(changes["not_checked"]),
         *_commits(commits),
     ]
-    markdown = "\n".join(lines) + "\n"
+    markdown = "\n\n".join(blocks) + "\n"
     _replace(Path(path), markdown, context.run_id)
     severities = {severity: counted[severity] for severity in SEVERITIES}
     return Report(path=path, markdown=markdown, findings=len(findings), severities=severities)
@@ -94,61 +93,67 @@ def gate(*, severities: Mapping[str, int], fail_on: str) -> None:
         raise FindingsError(f"{_counted(count, 'finding')} of severity {' or '.join(refused)}")
 
 
-# --- the page
+# --- the page, block by block
 
 
 def _head(reviewed: Range, changes: Changes, findings: int, severities: Mapping[str, int]) -> Iterator[str]:
-    checked = len(changes["files"])
+    files = _counted(len(changes["files"]), "file")
     yield f"# Code review: {_plain(reviewed['title'])}"
-    yield ""
     if not changes["changed"]:
         yield "Nothing changed."
     elif not findings:
-        yield f"**No findings** in {_counted(checked, 'file')}."
+        yield f"**No findings** in {files}."
     else:
         each = ", ".join(f"{severities[severity]} {severity}" for severity in SEVERITIES if severities[severity])
-        yield f"**{_counted(findings, 'finding')}** ({each}) in {_counted(checked, 'file')}."
-    yield ""
-    yield f"Commit `{reviewed['head'][:12]}`: {_plain(reviewed['note'])}"
+        yield f"**{_counted(findings, 'finding')}** ({each}) in {files}."
+    yield f"Contents are those of commit `{reviewed['head'][:12]}`. {_plain(reviewed['note'])}"
 
 
 def _table(checks: Iterable[CheckResult], failed: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    yield from ("", "| check | files | findings | worst |", "|---|--:|--:|---|")
+    yield from ("| check | files | findings | worst |", "|---|--:|--:|---|")
     for check in checks:
-        worst = next((one for one in SEVERITIES if any(one == found["severity"] for found in check["findings"])), "")
+        found = {finding["severity"] for finding in check["findings"]}
+        worst = next((severity for severity in SEVERITIES if severity in found), "-")
         yield f"| {check['check']} | {check['files']} | {len(check['findings'])} | {worst} |"
     for step, error in failed.items():
-        reason = error["message"].strip().split("\n")[0][:200]
-        yield f"| {step} | | | did not run: {_plain(reason)} |"
+        reason = error["message"].strip().partition("\n")[0][:200]
+        yield f"| {step} | - | - | did not run: {_plain(reason)} |"
 
 
 def _findings(findings: Iterable[Finding]) -> Iterator[str]:
-    yield from ("", "## Findings", "")
-    ordered = sorted(findings, key=lambda one: (one["path"], SEVERITIES.index(one["severity"]), one["line"]))
-    if not ordered:
+    yield "## Findings"
+    files: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        files[finding["path"]].append(finding)
+    for path, found in sorted(files.items(), key=lambda file: (min(map(_rank, file[1])), file[0])):
+        yield f"### {_code(path)}"
+        found.sort(key=lambda one: (_rank(one), one["line"]))
+        yield _list(
+            [f"line {one['line']}: **{one['severity']}** {one['rule']}: {_plain(one['message'])}" for one in found]
+        )
+    if not files:
         yield "None."
-    for path, group in groupby(ordered, key=lambda one: one["path"]):
-        of_file = list(group)
-        yield from (f"### {_code(path)}", "")
-        for one in of_file[:_LISTED]:
-            yield f"- line {one['line']}: **{one['severity']}** {one['rule']}: {_plain(one['message'])}"
-        if len(of_file) > _LISTED:
-            yield f"- and {len(of_file) - _LISTED} more"
-        yield ""
+
+
+def _rank(finding: Finding) -> int:
+    return SEVERITIES.index(finding["severity"])
 
 
 def _not_checked(files: Sequence[NotChecked]) -> Iterator[str]:
     if files:
-        yield from ("", "## Not checked", "")
-        yield from (f"- {_code(file['path'])}: {file['why']}" for file in files[:_LISTED])
-        if len(files) > _LISTED:
-            yield f"- and {len(files) - _LISTED} more"
+        yield "## Not checked"
+        yield _list([f"{_code(file['path'])}: {file['why']}" for file in files])
 
 
 def _commits(commits: Sequence[str]) -> Iterator[str]:
     if commits:
-        yield from ("", "## Commits", "")
-        yield from (f"- {_code(line)}" for line in commits)
+        yield "## Commits"
+        yield _list([_code(line) for line in commits])
+
+
+def _list(items: Sequence[str]) -> str:
+    rest = [f"and {len(items) - _LISTED} more"] if len(items) > _LISTED else []
+    return "\n".join(f"- {item}" for item in [*items[:_LISTED], *rest])
 
 
 def _counted(count: int, noun: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 
@@ -26,6 +27,8 @@ def check(*, repo: str, files: list[File], pace: float, context: StepContext) ->
         FileNotFoundError: ruff is not installed.
         RuntimeError: ruff refused its configuration or its arguments.
     """
+    if shutil.which("ruff") is None:
+        raise FileNotFoundError("ruff is not installed, or not on the PATH")
     return check_files(context, repo, files, pace, lambda path, content: list(_check(repo, path, content)))
 
 

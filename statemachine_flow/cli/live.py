@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TextIO, final
 
@@ -19,6 +18,7 @@ from statemachine_flow.cli.progress import STATE_AFTER, message_of
 from statemachine_flow.cli.times import span
 from statemachine_flow.engine.asynchronous import EventListener
 from statemachine_flow.engine.view import Event
+from statemachine_flow.lifecycle import STEP_AT_REST
 
 _PER_SECOND: Final = 5
 #: Lines of the terminal that are not rows: title, header, and room for what steps print.
@@ -69,8 +69,7 @@ class LiveTable:
 
     def render(self) -> Group:
         """The table as it stands."""
-        count = Counter(row.state for row in self._rows.values())
-        done = len(self._rows) - count["pending"] - count["running"] - count["waiting"] - count["backing_off"]
+        done = sum(row.state in STEP_AT_REST for row in self._rows.values())
         table = Table(box=None, pad_edge=False)
         for name in ("step", "state", "time", "attempt", ""):
             table.add_column(name, no_wrap=True, overflow="ellipsis")

@@ -20,6 +20,7 @@ from statemachine_flow.lifecycle import STEP_EDGES
 #: Kind of a step's event -> the state it leads to.
 STATE_AFTER: Final = {f"step.{edge.trigger}": edge.dest for edge in STEP_EDGES}
 _MESSAGE_LENGTH: Final = 300
+_SHOW_CURSOR: Final = b"\x1b[?25h\n"
 
 
 def show_progress(title: str, states: Mapping[str, str]) -> AbstractContextManager[EventListener]:
@@ -36,6 +37,13 @@ def show_progress(title: str, states: Mapping[str, str]) -> AbstractContextManag
 
         return live_table(title, states)
     return _lines()
+
+
+def restore_terminal() -> None:
+    """Undo what the table did to the terminal, for a process that ends without closing it."""
+    if _can_draw():
+        with contextlib.suppress(OSError):
+            os.write(2, _SHOW_CURSOR)
 
 
 def _can_draw() -> bool:

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Final, final
 
 from statemachine_flow.cli.output import say
+from statemachine_flow.cli.progress import restore_terminal
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.errors import SmfError
 
@@ -65,6 +66,7 @@ class Interruption:
             self._thread.start()
         elif self.signal.name != "SIGHUP" or self.signal != number:
             # A terminal that goes away may say so twice: the kernel and the shell each send a SIGHUP.
+            restore_terminal()
             os._exit(128 + number)
 
     def _pause(self, name: str) -> None:

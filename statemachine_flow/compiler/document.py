@@ -78,7 +78,7 @@ def _language_findings(data: Mapping[str, Any]) -> list[Finding]:
 
 def _sound_part(data: Any, steps: tuple[Step, ...], broken: Collection[str | int]) -> Definition | None:
     """What is left without the broken fields; None when even the names of steps and inputs are unknown."""
-    if type(data) is not dict or type(data.get("inputs", {})) is not dict:
+    if not steps or type(data.get("inputs", {})) is not dict:
         return None
     sound = {key: value for key, value in data.items() if key in _HEAD.keys and key not in broken}
     definition = _HEAD({"name": "unnamed", **sound, "steps": steps})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from statemachine_flow.clock import Clock, SystemClock
 from statemachine_flow.engine import entry
 from statemachine_flow.engine.code import check_code
 from statemachine_flow.engine.core import Core
+from statemachine_flow.engine.outcome import clean_text
 from statemachine_flow.engine.view import Event, Run, event_of, view_of
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import ConflictError, NotFoundError, UsageError
@@ -160,7 +162,7 @@ class AsyncEngine:
         """
         entry.require_resumable(self._core.row(run_id))
         worker = self._core.take_hold(run_id, take_over=take_over, listener=_as_listener(on_event))
-        await entry.go_on(self._core, worker, by)
+        await entry.go_on(self._core, worker, by and clean_text(by))
         return await self._rest(worker)
 
     async def retry(self, run_id: str, *, by: str | None = None, on_event: EventListener | None = None) -> Run:
@@ -174,7 +176,7 @@ class AsyncEngine:
         if row.state != RunState.FAILED:
             raise ConflictError(f"the run is {row.state}; only a failed run can be retried", run=run_id)
         worker = self._core.take_hold(run_id, listener=_as_listener(on_event))
-        worker.tell(lambda decider, now: decider.retry(now, by))
+        worker.tell(lambda decider, now: decider.retry(now, by and clean_text(by)))
         check_code(self._core, worker)
         worker.start_clock()
         worker.tell(lambda decider, now: decider.advance(now))
@@ -203,6 +205,7 @@ class AsyncEngine:
             NotFoundError: no such run.
             ConflictError: it is at rest, or owned by another process.
         """
+        reason, by = clean_text(reason), by and clean_text(by)
         row = self._core.row(run_id)
         if row.state == RunState.PAUSED and row.owner is None:
             return self._core.view(run_id)
@@ -232,6 +235,7 @@ class AsyncEngine:
             NotFoundError: no such run.
             ConflictError: `run.state`: it completed or was quarantined.
         """
+        reason, by = clean_text(reason), by and clean_text(by)
         row = self._core.row(run_id)
         if row.state == RunState.CANCELLED:
             return self._core.view(run_id)
@@ -241,8 +245,12 @@ class AsyncEngine:
         except ConflictError as error:
             if error.kind != "run.owned":
                 raise
-            self._core.store.request(run_id, "cancel", by or "", reason, self._core.clock.now())
-            return await self._wait_for_other(run_id, timeout)
+            request = self._core.store.request(run_id, "cancel", by or "", reason, self._core.clock.now())
+            found = await self._wait_for_other(run_id, timeout)
+            if isinstance(found, Run):
+                return found
+            worker = found
+            worker.answer(request)
         if worker.fold.state != RunState.CANCELLING:
             worker.tell(lambda decider, now: decider.cancel(now, reason, by))
         return await self._rest(worker)
@@ -326,13 +334,16 @@ class AsyncEngine:
         store, run_id = self._core.store, worker.fold.id
         return view_of(worker.decider.plan.definition, worker.fold, store.row(run_id), store)
 
-    async def _wait_for_other(self, run_id: str, timeout: float | None) -> Run:
+    async def _wait_for_other(self, run_id: str, timeout: float | None) -> Worker | Run:
+        """A run once its owner has brought it to rest, or as it is at the timeout; a worker if the owner died."""
         clock = self._core.clock
         end = None if timeout is None else clock.monotonic() + timeout
         while True:
             run = self._core.view(run_id)
             if run.at_rest or (end is not None and clock.monotonic() >= end):
                 return run
+            with contextlib.suppress(ConflictError):  # the owner lives
+                return self._core.take_hold(run_id)
             await asyncio.sleep(_POLL_SECONDS)
 
 

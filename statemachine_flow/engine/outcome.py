@@ -61,10 +61,10 @@ def failed(error: BaseException) -> Outcome:
 
 
 def clean_text(text: str) -> str:
-    """`text` as a journal keeps it: valid Unicode, and not too much of it.
+    r"""`text` as a journal keeps it: valid Unicode, and not too much of it.
 
     Example:
-        >>> clean_text("caf\\udce9")
+        >>> clean_text("caf\udce9")
         'caf?'
     """
     text = text.encode("utf-8", "replace").decode()

@@ -171,6 +171,11 @@ class Engine:
             raise UsageError(
                 "the engine was made before a fork", kind="usage.forked", hint="open a new one in the child process"
             )
+        if threading.current_thread() is self._thread:
+            raise UsageError(
+                "a coroutine or listener on the engine's own loop would wait for itself",
+                hint="use AsyncEngine, or call the engine from another thread",
+            )
         return asyncio.run_coroutine_threadsafe(make(self._engine), self._running_loop())
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:

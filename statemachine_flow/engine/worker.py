@@ -92,7 +92,7 @@ class Worker:
         self.durable.add_done_callback(_retrieve)
         self._new = new
         self._seq = 0 if new is not None else self.fold.seq
-        self._stored_steps = {step.id for step in self.fold.steps.values()}
+        self._stored_steps = set(self.fold.steps) if new is None else set()
         self._uncommitted: list[Decision] = []
         self._answered: list[int] = []
         self._alive: dict[str, _Alive] = {}
@@ -113,8 +113,9 @@ class Worker:
         """The next write, if there is something to write; `committed` or `lost` must follow."""
         decision = self.decider.take()
         self._uncommitted.append(decision)
-        if not decision.records and not self._answered:
-            self.committed()  # nothing to keep first
+        # A run that came to rest before this worker took hold of it has nothing to keep but its release.
+        if not decision.records and not self._answered and not self.decider.at_rest:
+            self.committed()
             return None
         write = self._write(decision)
         self._seq = self.fold.seq

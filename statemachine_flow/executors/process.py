@@ -132,7 +132,7 @@ async def run_command(
 
     Cancelling is how a timeout and a cancelled run arrive here: the group gets TERM, after `grace` KILL, it
     is reaped, and only then is `CancelledError` raised. Cancelling again means KILL at once. Only a command
-    that this process may not signal (one that changed its user) is given up, `DRAIN_SECONDS` after KILL.
+    that this process may not signal (one that changed its user) is given up after `grace`.
 
     Args:
         command: what to run.
@@ -354,7 +354,7 @@ class _Child:
 
     def _end_group(self, process: subprocess.Popen[bytes], grace: float) -> None:
         """End what is alive of the group: TERM, after `grace` KILL; returns when it is gone or given up."""
-        # The command is not reaped yet, so its number cannot have passed to a stranger.
+        # With a pidfd the command is not reaped yet, so its number cannot have passed to a stranger.
         _signal_group(process.pid, signal.SIGTERM)
         _signal_group(process.pid, signal.SIGCONT)  # a stopped process takes TERM only when it goes on
         self._pump(lambda: self._killing or self._is_gone(process), grace)

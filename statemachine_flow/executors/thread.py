@@ -90,12 +90,13 @@ class ThreadExecutor:
 
     def _submit(self, job: _Job) -> None:
         with self._lock:
-            self._jobs.put(job)
             if self._idle > 0:
                 self._idle -= 1
-                return
-            self._threads += 1
-        threading.Thread(target=self._work, name=f"smf-step-{self._threads}", daemon=True).start()
+            else:
+                # Started first: when the system has no thread left, no job may stay in line with nobody waiting for it.
+                threading.Thread(target=self._work, name=f"smf-step-{self._threads + 1}", daemon=True).start()
+                self._threads += 1
+            self._jobs.put(job)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -118,6 +119,6 @@ def _awaitable(error: BaseException) -> BaseException:
     """An equal error that a future takes: StopIteration and exit requests would tear the loop."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
-    wrapped = ThreadExit(f"{type(error).__name__}: {error}")
+    wrapped = ThreadExit(type(error).__name__)
     wrapped.__cause__ = error
     return wrapped

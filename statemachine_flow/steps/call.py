@@ -17,6 +17,8 @@ from statemachine_flow.steps.base import Attempt, ExecutableVerb, StepContext
 
 _REGISTERED: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _IMPORTABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*")
+_PRIVATE: Final = re.compile(r"(?:^|[.:])_")
+_KEYWORDS: Final = frozenset(keyword.kwlist)
 
 
 @final
@@ -46,9 +48,13 @@ class Call(ExecutableVerb):
         """See `ExecutableVerb.execute`."""
         function = attempt.functions.resolve(self.call)
         arguments = dict(self.with_)
-        if (name := _context_parameter(function)) is not None:
-            arguments[name] = attempt.context
-        if inspect.iscoroutinefunction(function):
+        try:
+            is_async, context_parameter = _shape(function)
+        except TypeError:  # an object that cannot be hashed is looked at each time
+            is_async, context_parameter = _shape.__wrapped__(function)
+        if context_parameter is not None:
+            arguments[context_parameter] = attempt.context
+        if is_async:
             return await function(**arguments)
         # A thread that overran its time is not waited for; one that is asked to stop has its grace to notice.
         return await attempt.threads.run(
@@ -60,17 +66,20 @@ class Call(ExecutableVerb):
 def _name_fault(name: str) -> str | None:
     if _REGISTERED.fullmatch(name):
         return None
-    parts = re.split("[.:]", name)
-    if not _IMPORTABLE.fullmatch(name) or any(map(keyword.iskeyword, parts)):
+    if not _IMPORTABLE.fullmatch(name) or not _KEYWORDS.isdisjoint(re.split("[.:]", name)):
         return f"{name!r} is not the name of a function"
-    if any(part.startswith("_") for part in parts):
-        return f"{name!r} names something private"
-    return None
+    return f"{name!r} names something private" if _PRIVATE.search(name) else None
 
 
 @functools.lru_cache(maxsize=1024)
+def _shape(function: Callable[..., Any]) -> tuple[bool, str | None]:
+    """Whether calling it gives a coroutine, and the name of its parameter annotated `StepContext`, if it has one."""
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - an object that is called like a function
+    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+    return is_async, _context_parameter(function)
+
+
 def _context_parameter(function: Callable[..., Any]) -> str | None:
-    """The name of the parameter annotated `StepContext`, if there is one."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (ValueError, TypeError):  # some builtins have no signature

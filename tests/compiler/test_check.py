@@ -209,6 +209,15 @@ def test_a_missing_need_is_told_once_and_not_as_a_missing_order_too() -> None:
     assert only_problem(document).kind == "definition.unknown_step"
 
 
+def test_in_a_circle_nobody_is_before_anybody() -> None:
+    steps = "".join(
+        f'{step} = {{ needs = ["{need}"], call = "f" }}\n' for step, need in [("a", "b"), ("b", "c"), ("c", "a")]
+    )
+    reader = 'd = { needs = ["a"], call = "f", when = "steps.c.output == 1" }\n'
+
+    assert only_problem(toml(f"[steps]\n{steps}{reader}")).kind == "definition.cycle"
+
+
 def test_what_hangs_on_a_refused_step_is_not_judged() -> None:
     document = yaml(
         "steps:\n"

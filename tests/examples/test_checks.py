@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -244,14 +245,19 @@ def test_a_check_that_is_asked_to_stop_stops_between_files(contents: Contents) -
 def test_checks_side_by_side_leave_the_warnings_of_the_process_alone(contents: Contents) -> None:
     """`warnings.catch_warnings` is one for all threads: without a lock a check would put back another's filters."""
     files = contents.add({f"{number}.py": "x = '\\d'\n" for number in range(30)})
+    switch_interval = sys.getswitchinterval()
     before = list(warnings.filters)
     every: list[Check] = [checks.byte_compile, checks.lint, checks.complexity, checks.size]
-    with ThreadPoolExecutor(8) as pool:
-        jobs = [
-            pool.submit(check, repo=contents.path, files=files, pace=0.0, context=context(), **OPTIONS[check])
-            for check in every * 4
-        ]
-        results = [job.result() for job in jobs]
+    try:
+        sys.setswitchinterval(1e-6)  # threads take turns as often as they can
+        with ThreadPoolExecutor(8) as pool:
+            jobs = [
+                pool.submit(check, repo=contents.path, files=files, pace=0.0, context=context(), **OPTIONS[check])
+                for check in every * 4
+            ]
+            results = [job.result() for job in jobs]
+    finally:
+        sys.setswitchinterval(switch_interval)
 
     assert list(warnings.filters) == before
     assert {len(result["findings"]) for result in results[::4]} == {30}

@@ -294,6 +294,39 @@ def test_case_80_running_out_of_descriptors_is_step_spawn_and_leaks_nothing(
     assert "too many processes or open files" in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_case_80_running_out_of_threads_is_step_spawn_and_leaks_nothing(
+    allowed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second thread is the one that waits for the command's end where there is no pidfd."""
+    started: list[threading.Thread] = []
+    real = threading.Thread.start
+
+    def start(self: threading.Thread) -> None:
+        if len(started) == allowed:
+            raise RuntimeError("can't start new thread")
+        started.append(self)
+        real(self)
+
+    def refuse(pid: int, flags: int = 0) -> int:
+        raise OSError(errno.ENOSYS, "not here")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse, raising=False)
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+    with pytest.raises(StepError, match="can't start new thread") as caught:
+        run(command("sleep", "600"))
+
+    assert caught.value.kind == "step.spawn"
+
+
+def test_starting_a_command_leaves_the_warning_filters_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`subprocess` swaps them while it searches PATH, and two threads that do so may swap them for good."""
+    monkeypatch.delattr(warnings, "catch_warnings")
+
+    assert run(command("echo", "hello")).stdout == "hello\n"
+
+
 def test_the_program_is_looked_up_in_the_commands_own_path(tmp_path: Path) -> None:
     _script(tmp_path / "greet", "#!/bin/sh\necho hello from $0\n", 0o755)
 
@@ -580,7 +613,17 @@ def test_an_error_of_the_spill_ends_the_command_and_is_raised(fail: str, lifelin
 
 
 def test_case_86_stdin_is_empty_and_there_is_no_terminal() -> None:
-    result = run(shell("cat; read line || echo nothing; (: </dev/tty) 2>/dev/null || echo no terminal"))
+    """Even when the engine's own stdin has something to say."""
+    readable, writable = os.pipe()
+    os.write(writable, b"for the engine\n")
+    own = os.dup(0)
+    os.dup2(readable, 0)
+    try:
+        result = run(shell("cat; read line || echo nothing; (: </dev/tty) 2>/dev/null || echo no terminal"))
+    finally:
+        os.dup2(own, 0)
+        for descriptor in (own, readable, writable):
+            os.close(descriptor)
 
     assert result.stdout == "nothing\nno terminal\n"
 
@@ -685,6 +728,17 @@ def test_case_82_a_background_flood_does_not_keep_the_command_open(lifeline: Lif
 
     assert (result.exit_code, result.stdout) == (0, "y\n" * 50)
     assert lifeline.rest() == ""
+
+
+def test_case_82_what_is_left_and_may_not_be_signalled_does_not_spoil_the_result(
+    monkeypatch: pytest.MonkeyPatch, exit_watch: str
+) -> None:
+    def refuse(group: int, number: int) -> None:
+        raise PermissionError(errno.EPERM, "not yours")
+
+    monkeypatch.setattr(os, "killpg", refuse)
+
+    assert run(shell("echo hello; exit 3")).exit_code == 3
 
 
 def test_case_84_a_process_that_left_the_group_with_our_output_is_reported(lifeline: Lifeline) -> None:

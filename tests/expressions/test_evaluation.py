@@ -300,6 +300,7 @@ def test_a_value_that_is_only_read_is_handed_on_as_it_is() -> None:
         ("any(f.x == y for f in xs)", {("xs",), ("y",)}, set()),
         ("[a for a in a.b]", {("a", "b")}, set()),
         ("[b for a in x for b in a.y if b > c.d]", {("x",), ("c", "d")}, set()),
+        ("[x for x in a] + x.b", {("a",), ("x", "b")}, set()),
         ("default(a.b, c)", {("a", "b"), ("c",)}, {("a", "b")}),
         ("default(a.b, c) + a.b", {("a", "b"), ("c",)}, set()),
         ("a.b + default(a.b, 1) + default(len(a.c), 1)", {("a", "b"), ("a", "c")}, {("a", "c")}),

@@ -152,7 +152,7 @@ def check_error(error: ExpressionError) -> None:
 
 
 @given(st.text(max_size=40) | st.lists(st.sampled_from(FRAGMENTS), max_size=30).map("".join))
-@settings(max_examples=1000)
+@settings(max_examples=1000, deadline=None)
 def test_any_text_is_an_expression_or_an_error_of_the_language(text: str) -> None:
     try:
         expression = Expression.parse(text)
@@ -164,7 +164,7 @@ def test_any_text_is_an_expression_or_an_error_of_the_language(text: str) -> Non
 
 
 @given(any_expression() | typed_expression(), NAMES)
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_evaluation_gives_plain_data_or_an_error_of_the_language(text: str, names: dict[str, Any]) -> None:
     result = outcome(text, names)
     if isinstance(result, ExpressionError):
@@ -174,7 +174,7 @@ def test_evaluation_gives_plain_data_or_an_error_of_the_language(text: str, name
 
 
 @given(any_expression() | typed_expression(), NAMES)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_evaluation_changes_nothing_and_repeats_itself(text: str, names: dict[str, Any]) -> None:
     before = repr(names)
     assert repr(outcome(text, names)) == repr(outcome(text, names))
@@ -182,7 +182,7 @@ def test_evaluation_changes_nothing_and_repeats_itself(text: str, names: dict[st
 
 
 @given(any_expression() | typed_expression(), NAMES)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_references_are_all_that_is_read(text: str, names: dict[str, Any]) -> None:
     with contextlib.suppress(ExpressionError):
         roots = {reference[0] for reference in Expression.parse(text).references}
@@ -218,7 +218,7 @@ def comparisons() -> st.SearchStrategy[str]:
 
 
 @given(arithmetic() | comparisons())
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 def test_numbers_are_those_of_python(text: str) -> None:
     # Powers of powers: here it is the limit's business to refuse them, not Python's to compute them.
     assume(text.count("**") <= 1)
@@ -247,6 +247,7 @@ def _leaves_the_range(text: str) -> bool:
 
 
 @given(PLAIN.filter(lambda value: "${{" not in repr(value)))
+@settings(deadline=None)
 def test_a_template_without_placeholders_renders_to_itself(value: Any) -> None:
     template, problems = Template.parse(value)
     assert (problems, template.is_constant, template.references) == ([], True, frozenset())
@@ -254,6 +255,7 @@ def test_a_template_without_placeholders_renders_to_itself(value: Any) -> None:
 
 
 @given(st.text(max_size=20), st.text(max_size=20), st.text(alphabet="${}x 'k", max_size=12))
+@settings(deadline=None)
 def test_inserted_text_stays_literal(before: str, after: str, inserted: str) -> None:
     assume("${{" not in before + "$" + after and not before.endswith("$"))
     names = {"x": inserted, "k": 1}
@@ -267,7 +269,7 @@ def test_inserted_text_stays_literal(before: str, after: str, inserted: str) -> 
         st.sampled_from(["${{", "}}", "$${{", "$", "{", "}", "'", '"', " ", "x", "\\", "\n", "${{ x }}"]), max_size=12
     )
 )
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 def test_any_text_is_a_template_or_a_problem_inside_it(pieces: list[str]) -> None:
     text = "".join(pieces)
     template, problems = Template.parse(text)

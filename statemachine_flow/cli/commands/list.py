@@ -27,7 +27,7 @@ _MESSAGE_LENGTH = 80
     "--state",
     "states",
     multiple=True,
-    type=click.Choice(list(RunState)),
+    type=click.Choice([state.value for state in RunState]),
     metavar="STATE",
     help="Only runs in it; repeatable.",
 )
@@ -41,7 +41,7 @@ _MESSAGE_LENGTH = 80
 def command(
     *,
     everything: bool,
-    states: tuple[RunState, ...],
+    states: tuple[str, ...],
     workflow: str | None,
     since: str | None,
     limit: int,
@@ -52,9 +52,9 @@ def command(
 
     Completed and cancelled runs are left out unless --all or --state asks for them.
     """
-    wanted = states or (() if everything else tuple(state for state in RunState if state not in _HIDDEN))
+    wanted = states or (() if everything else tuple(state.value for state in RunState if state not in _HIDDEN))
     which = RunFilter(
-        states=tuple(map(str, wanted)),
+        states=wanted,
         workflow=workflow,
         since=None if since is None else parse_since(since, local_now()),
         limit=limit,
