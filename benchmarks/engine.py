@@ -10,7 +10,7 @@ from typing import cast
 import apsw
 
 from benchmarks import workflows
-from benchmarks.measure import Figure, figure, folder, ratios, timed
+from benchmarks.measure import Figure, at_least, at_most, figure, folder, ratios, timed
 from statemachine_flow.model import Definition
 from statemachine_flow.stores.base import Store
 
@@ -52,7 +52,7 @@ def chain_against_bare_loop(disk: Path, rounds: int) -> list[Figure]:
             share,
             "x",
             goal=">= 0.80",
-            met=lambda x: x >= 0.8,
+            met=at_least(0.8),
             note=note,
         )
     ]
@@ -68,7 +68,7 @@ def growth(disk: Path, rounds: int) -> list[Figure]:
             values = [(one / steps) / (other / 1000) for one, other in pairs]
             note = f"{min(one for one, _ in pairs) * 1e6 / steps:.0f} us a step"
             name = f"cost per step at {steps:,} steps, against 1,000"
-            figures.append(figure(name, values, "x", goal="<= 1.3", met=lambda x: x <= 1.3, note=note))
+            figures.append(figure(name, values, "x", goal="<= 1.3", met=at_most(1.3), note=note))
     return figures
 
 
@@ -88,7 +88,7 @@ def graphs(disk: Path, rounds: int) -> list[Figure]:
             pairs = ratios(_engine_on(where, whole), _engine_on(where, half), max(3, rounds // 2))
             note = f"{min(one for one, _ in pairs) * 1e6 / steps:.0f} us a step"
             values = [one / other for one, other in pairs]
-            figures.append(figure(name, values, "x", goal="<= 2.6", met=lambda x: x <= 2.6, note=note))
+            figures.append(figure(name, values, "x", goal="<= 2.6", met=at_most(2.6), note=note))
     return figures
 
 
@@ -103,12 +103,11 @@ def counts(disk: Path, _rounds: int) -> list[Figure]:
             path = where / f"{next(_names)}.db"
             store = workflows.CountingStore(path)
             workflows.run(definition, cast("Store", store))
-            value = store.commits / units
-            figures.append(figure(name, [value], "", goal=goal, met=lambda x, limit=limit: x <= limit))
+            figures.append(figure(name, [store.commits / units], "", goal=goal, met=at_most(limit)))
         path = where / f"{next(_names)}.db"
         workflows.run(workflows.chain(10_000), path)
         with apsw.Connection(str(path)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         size = path.stat().st_size / 10_000
-        figures.append(figure("bytes on disk per step", [size], "B", goal="<= 700", met=lambda x: x <= 700))
+        figures.append(figure("bytes on disk per step", [size], "B", goal="<= 700", met=at_most(700)))
     return figures

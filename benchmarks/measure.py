@@ -69,6 +69,16 @@ def figure(
     )
 
 
+def at_most(limit: float) -> Callable[[float], bool]:
+    """A goal from above."""
+    return lambda value: value <= limit
+
+
+def at_least(limit: float) -> Callable[[float], bool]:
+    """A goal from below."""
+    return lambda value: value >= limit
+
+
 @contextmanager
 def folder(where: Path) -> Iterator[Path]:
     """An empty folder on the disk that is measured, gone afterwards."""

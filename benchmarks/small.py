@@ -6,9 +6,10 @@ import subprocess
 import sys
 import time
 import tomllib
+from functools import partial
 from pathlib import Path
 
-from benchmarks.measure import Figure, figure, ratios, timed
+from benchmarks.measure import Figure, at_least, at_most, figure, ratios, timed
 from statemachine_flow import load
 from statemachine_flow.compiler import load_definition
 from statemachine_flow.journal import StepFold
@@ -27,7 +28,7 @@ def transitions(_disk: Path, rounds: int) -> list[Figure]:
             STEP.fire(step, "interrupt")
 
     values = [count / timed(fire) for _ in range(rounds)]
-    return [figure("guarded transitions", values, "1/s", goal=">= 250,000", met=lambda x: x >= 250_000)]
+    return [figure("guarded transitions", values, "1/s", goal=">= 250,000", met=at_least(250_000))]
 
 
 def _process(code: str) -> float:
@@ -50,9 +51,9 @@ def start_up(_disk: Path, rounds: int) -> list[Figure]:
             None,
         ),
     ):
-        pairs = ratios(lambda code=code: _process(code), lambda: _process(base), rounds * 2)
+        pairs = ratios(partial(_process, code), partial(_process, base), rounds * 2)
         values = [one / other for one, other in pairs]
-        met = None if limit is None else (lambda x, limit=limit: x <= limit)
+        met = None if limit is None else at_most(limit)
         note = f"{min(one for one, _ in pairs) * 1000:.0f} ms, bare python {_process('pass') * 1000:.0f} ms"
         figures.append(figure(f"{name}, against `{base}`", values, "x", goal=goal, met=met, note=note))
     modules = subprocess.run(
@@ -67,7 +68,7 @@ def start_up(_disk: Path, rounds: int) -> list[Figure]:
     )
     count = float(modules.stdout)
     figures.append(
-        figure("modules imported by `import statemachine_flow`", [count], "", goal="<= 150", met=lambda x: x <= 150)
+        figure("modules imported by `import statemachine_flow`", [count], "", goal="<= 150", met=at_most(150))
     )
     return figures
 
@@ -80,14 +81,18 @@ def _document(steps: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _planned(text: str) -> Plan:
+    return Plan(load_definition(text)[0])
+
+
 def documents(_disk: Path, rounds: int) -> list[Figure]:
     """Reading a document, checked and planned, against the TOML parser alone."""
     figures = []
     for steps in (10, 1000, 10_000):
         text = _document(steps)
         pairs = ratios(
-            lambda text=text: timed(lambda: Plan(load_definition(text)[0])),
-            lambda text=text: timed(lambda: tomllib.loads(text)),
+            partial(timed, partial(_planned, text)),
+            partial(timed, partial(tomllib.loads, text)),
             rounds,
         )
         note = f"{min(one for one, _ in pairs) * 1000:.3g} ms"
@@ -98,7 +103,7 @@ def documents(_disk: Path, rounds: int) -> list[Figure]:
                 values,
                 "x",
                 goal="<= 2.5",
-                met=lambda x: x <= 2.5,
+                met=at_most(2.5),
                 note=note,
             )
         )
@@ -109,4 +114,4 @@ def validate(_disk: Path, rounds: int) -> list[Figure]:
     """`smf validate` of a 2,000-step chain, as a user waits for it."""
     text = _document(2000)
     values = [timed(lambda: load(text)) for _ in range(rounds)]
-    return [figure("reading and checking a chain of 2,000", values, "s", goal="<= 1", met=lambda x: x <= 1)]
+    return [figure("reading and checking a chain of 2,000", values, "s", goal="<= 1", met=at_most(1))]

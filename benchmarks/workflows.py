@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from statemachine_flow import AsyncEngine
+from statemachine_flow import AsyncEngine, Workflow
 from statemachine_flow.model import Definition, Step
 from statemachine_flow.steps.call import Call
 from statemachine_flow.stores.base import NewRun, Store, Write
@@ -79,7 +79,7 @@ def run(definition: Definition, store: str | Path | Store) -> None:
 
     async def go() -> None:
         async with AsyncEngine(store, functions={"body": body}) as engine:
-            finished = await engine.run(definition)
+            finished = await engine.run(Workflow.of(definition))
         if not finished.ok:
             raise SystemExit(f"the benchmark's run ended {finished.state}: {finished.error}")
 

@@ -150,7 +150,7 @@ class Frontier:
         self.missing = [len(step.needs) for step in plan.steps]
         #: Step -> the first need that keeps it from running, and how that ended.
         self.blocked: dict[int, tuple[str, str]] = {}
-        #: Steps whose join rule says skip, waiting for their record.
+        #: Steps whose join rule says skip, waiting for their record, as a heap by place in the definition.
         self.skips: list[int] = []
         #: lane -> steps that may start, as a heap by place in the definition.
         self.ready: dict[str, list[int]] = {lane: [] for lane in plan.limits}
@@ -190,7 +190,7 @@ class Frontier:
         if state != "pending":
             return
         if step.index in self.blocked:
-            self.skips.append(step.index)
+            heapq.heappush(self.skips, step.index)
         else:
             self.enqueue(step)
 

@@ -7,6 +7,7 @@ to set, attempts to give up. The caller stores the records first and acts on the
 
 from __future__ import annotations
 
+import heapq
 import random
 from collections.abc import Callable, Mapping
 from typing import Any, final
@@ -230,7 +231,7 @@ class Decider:
         """Skips propagate: each may block further steps, which join the same list."""
         frontier = self.frontier
         while frontier.skips:
-            step = self.plan.steps[frontier.skips.pop()]
+            step = self.plan.steps[heapq.heappop(frontier.skips)]
             need, state = frontier.blocked[step.index]
             self._skip(step, f"needs '{need}', which is {state}", now)
 

@@ -5,9 +5,12 @@ its output ends up is its callers' business. It needs POSIX; elsewhere a command
 in the standard library can end a whole tree of processes there.
 
 **One thread per command** spawns it, moves its output, ends its group and reaps it; the event loop waits for
-one future. PLACEHOLDER
-The thread is there for what it makes simple: no child watcher is needed, so any loop in any thread will do
-and all releases behave alike; a spill may block; and the way from TERM to KILL reads from top to bottom.
+one future. No child watcher is needed, so any loop in any thread will do and all releases behave alike; a
+spill may block; and the way from TERM to KILL reads from top to bottom. Beside `asyncio`'s own subprocesses
+(`/bin/true`, both outputs captured) one at a time takes 10-15 % less time on 3.11, whose child watcher starts
+a thread as well, and 3 % less on 3.12 and 3.13; 20 at a time take between 8 % more and 35 % less. Reading in
+the loop itself would save another 0.2 ms of 1.1, but there a spill that waits for the disk stops every run of
+the engine.
 
 **The group.** A command leads a session and group of its own. When it has ended, or is cancelled, everything
 left in its group is ended too: background processes of a step end with the step. A process that left the

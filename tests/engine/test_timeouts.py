@@ -101,7 +101,8 @@ def test_a_timeout_is_retried_as_a_timeout_error(world: World, is_async: bool) -
 def test_every_attempt_has_the_whole_timeout(world: World) -> None:
     gate, engine, events = Gate(), world.open(), Events()
     workflow = Workflow("slow")
-    add(workflow, "a", gate.ahold, timeout=5, retry=RetryPolicy(max_attempts=3, delay=1, jitter="none"))
+    retry = RetryPolicy(max_attempts=3, delay=1, backoff="constant", jitter="none")
+    add(workflow, "a", gate.ahold, timeout=5, retry=retry)
     run_id = engine.start(workflow, on_event=events)
     for _ in range(2):
         gate.begun()
