@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Final, NoReturn
+from typing import Final
 
 import click
 
@@ -16,6 +16,8 @@ from statemachine_flow.cli.exits import MEANINGS, Exit
 from statemachine_flow.cli.output import prepare_streams
 
 _PROGRAM: Final = "smf"
+#: Within this time a thread ends that has nothing to do.
+_IDLE_SECONDS: Final = 0.2
 
 #: Command -> what it does; a test holds the commands' own help to it.
 COMMANDS: Final[dict[str, str]] = {
@@ -66,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `smf`.
 
     Args:
-        arguments: without the program's name; by default those of this process.
+        arguments: without the program's name; by default those of this process, which is then left for good.
 
     Returns:
         The exit code, see `exits`.
@@ -79,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return shell_complete(group, {}, _PROGRAM, "_SMF_COMPLETE", completing)
     code = _call(given)
-    _leave_abandoned_threads(code)
+    if arguments is None:
+        _leave_abandoned_threads(code)
     return code
 
 
@@ -109,11 +112,10 @@ def _leave_abandoned_threads(code: int) -> None:
 
     Python ends such threads anyhow, but may abort the process if one of them is printing at that moment.
     """
-    if any(thread.name.startswith("smf-step-") for thread in threading.enumerate()):
-        _exit_now(code)
-
-
-def _exit_now(code: int) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    for thread in threading.enumerate():
+        if thread.name.startswith("smf-step-"):
+            thread.join(_IDLE_SECONDS)
+            if thread.is_alive():
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)

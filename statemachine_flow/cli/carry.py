@@ -15,29 +15,18 @@ import click
 
 from statemachine_flow.cli.describe import result_data, seconds_of
 from statemachine_flow.cli.exits import exit_of_state
-from statemachine_flow.cli.options import TEXT
+from statemachine_flow.cli.options import DURATION, TEXT
 from statemachine_flow.cli.output import paint_state, sanitize, say, to_json, write
 from statemachine_flow.cli.progress import show_progress
 from statemachine_flow.cli.signals import Interruption
 from statemachine_flow.cli.stores import command_line
 from statemachine_flow.cli.times import span
-from statemachine_flow.durations import parse_duration
 from statemachine_flow.engine.asynchronous import EventListener
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.view import Run
 from statemachine_flow.errors import StoreError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-
-class _DurationType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic only since click 8.3
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return parse_duration(value)
-        except ValueError as error:
-            self.fail(sanitize(str(error)), param, ctx)
 
 
 def engine_options(command: _F) -> _F:
@@ -52,7 +41,7 @@ def engine_options(command: _F) -> _F:
         click.option(
             "--grace",
             metavar="DURATION",
-            type=_DurationType(),
+            type=DURATION,
             default="10s",
             show_default=True,
             help="How long a step may take to end after it was asked to.",

@@ -71,7 +71,7 @@ def tree(definition: Definition, states: Mapping[str, str] | None, strokes: Stro
     Steps that merely follow each other stand below each other, so that a long chain is a column and no staircase.
 
     Example:
-        >>> from statemachine_flow.steps import Call
+        >>> from statemachine_flow.steps.call import Call
         >>> steps = [Step(id=id, verb=Call(call="f"), needs=tuple(needs)) for id, needs in
         ...     [("a", ""), ("b", "a"), ("c", "b"), ("d", "b"), ("e", "cd")]]
         >>> print(tree(Definition(name="five", steps=tuple(steps)), None, ASCII))
@@ -135,7 +135,7 @@ def mermaid(definition: Definition, states: Mapping[str, str] | None) -> str:
     """The workflow as a Mermaid flowchart.
 
     Example:
-        >>> from statemachine_flow.steps import Call
+        >>> from statemachine_flow.steps.call import Call
         >>> steps = (Step(id="a", verb=Call(call="f")), Step(id="end", verb=Call(call="f"), needs=("a",)))
         >>> print(mermaid(Definition(name="two", steps=steps), None))
         flowchart TD

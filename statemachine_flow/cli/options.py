@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
+
+from statemachine_flow.durations import parse_duration
+
+_SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -23,7 +28,22 @@ class Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic 
         return text
 
 
+class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic only since click 8.3
+    """A time such as `500ms` or `1h30m`, or a number of seconds; a float."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """See `click.ParamType.convert`."""
+        text = str(value)
+        try:
+            return float(text) if _SECONDS.fullmatch(text) else parse_duration(text)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 TEXT = Text()
+DURATION = Duration()
 
 
 def common_options(command: _F) -> _F:

@@ -34,7 +34,10 @@ def problem_text(problem: Problem) -> str:
     gutter = " " * len(str(problem.position.line))
     if problem.source_line is not None:
         shown, caret = _cut(problem.source_line, problem.position.column - 1)
-        lines += [f"{problem.position.line} | {shown}", f"{gutter} | {' ' * caret}{paint('^', 'red', sys.stderr)}"]
+        lines += [
+            f"{problem.position.line} | {shown}".rstrip(),
+            f"{gutter} | {' ' * caret}{paint('^', 'red', sys.stderr)}",
+        ]
     if problem.hint:
         lines.append(f"{gutter} = {sanitize(problem.hint)}")
     return "\n".join(lines)

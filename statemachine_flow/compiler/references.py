@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, final
 
@@ -185,5 +186,8 @@ def _leaf(value: Any, path: Path) -> str:
 
 
 def _offset(reference: Reference, text: str) -> int:
-    """Where in a text a reference stands; 0 when it is not written with dots."""
-    return max(0, text.find(".".join(reference)))
+    """Where in a text a reference stands, in whichever spelling; 0 when it is not found, as behind an escape."""
+    root, *parts = map(re.escape, reference)
+    keys = (rf"""\s*(?:\.\s*{part}(?!\w)|\[\s*['"]{part}['"]\s*\])""" for part in parts)
+    found = re.search(rf"""(?<![\w.'"]){root}(?!\w){"".join(keys)}""", text)
+    return found.start() if found else 0

@@ -70,7 +70,7 @@ def _structure_entries(entries: Iterable[_Entry]) -> tuple[tuple[Step, ...], lis
                 body = findings_of(partial(_structure_step, "", raw))
                 findings += [*_id_findings(key, step_id, raw), *under(key, body)]
                 step = _sound_part(step.id, raw, body) or step
-        if step.id in steps:
+        if step.id in steps and isinstance(step_id, str):
             message = f"the step id {shown(step.id)} stands twice"
             findings.append(Finding("definition.duplicate_key", message, (key, "id")))
         steps.setdefault(step.id, step)

@@ -251,7 +251,7 @@ class AsyncEngine:
                 return found
             worker = found
             worker.answer(request)
-        if worker.fold.state != RunState.CANCELLING:
+        if worker.fold.state not in {RunState.CANCELLING, RunState.CANCELLED}:
             worker.tell(lambda decider, now: decider.cancel(now, reason, by))
         return await self._rest(worker)
 

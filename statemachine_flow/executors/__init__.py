@@ -1,1 +1,11 @@
-"""Where the bodies of steps run: one module per way of running them, none of which knows the engine."""
+"""Where the bodies of steps run: one module per way of running them, none of which knows the engine.
+
+Layout, from the outside in:
+    thread          functions of Python, in a pool of threads
+    process         commands of the operating system: `run_command`, and the essay on how it works
+    child           one command in a thread of its own, from its start to the end of its group
+    group           signals to a group of processes, and whether anybody in it is alive
+    command_errors  what its user reads when a command did not start or did not end well
+    command         what a command is, and what is known of it when it has ended
+    capture         one output stream: its beginning as text, all of it in a `Spill`
+"""

@@ -1,6 +1,6 @@
 """Keep one output stream of a command: its beginning as text, and all of it in a spill when it is long.
 
-This is bookkeeping over chunks of bytes. Reading them from the command is `process`'s job, and where a spill
+This is bookkeeping over chunks of bytes. Reading them from the command is `child`'s job, and where a spill
 lives is the store's.
 """
 
@@ -17,11 +17,11 @@ TAIL_BYTES: Final = 4096
 
 
 class Spill(Protocol):
-    """Where a stream goes that is too long to be kept as text.
+    """Where output goes that is too long to be kept with its step: a blob being written.
 
-    It is opened, written and ended in the command's own thread, so it may block. The last call is `finish`,
-    or `discard` when there is no result or another call failed. An error that it raises ends the command, and
-    `run_command` raises it.
+    The last call is `finish`, or `discard` when there is no result or another call failed. For a command's
+    stream all calls come from the command's own thread, so they may block; an error that one of them raises ends
+    the command, and `run_command` raises it.
     """
 
     def write(self, data: bytes) -> None:

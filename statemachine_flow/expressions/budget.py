@@ -71,14 +71,14 @@ class Evaluation:
         self._steps -= steps
 
     def build(self, size: int) -> None:
-        """Announce a text of so many characters or a list of so many items, before it is made.
+        """Announce a text of so many characters or a list of so many items, before it is made; below 0 is none.
 
         Raises:
             ExpressionError: `expression.limit`, it is too large.
         """
         if size > self._built:
             raise over_limit(f"the expression builds more than {MAX_BUILT:,} characters and items")
-        self._built -= size
+        self._built -= max(size, 0)
 
     def handle(self, value: Any, times: int = 1) -> None:
         """Pay for going so often through a text, or through the items of a list or mapping but not into them."""

@@ -97,8 +97,10 @@ def multiply(evaluation: Evaluation, left: Any, right: Any) -> Any:
     if type(left) is int:
         left, right = right, left
     if type(right) is int and isinstance(left, (str, *LIST)):
-        evaluation.build(len(left) * max(right, 0))
-        return left * right if isinstance(left, str) else list(left) * right
+        # An integer that was read may be too long for Python to repeat even nothing by it.
+        times = max(right, 0) if left else 0
+        evaluation.build(len(left) * times)
+        return left * times if isinstance(left, str) else list(left) * times
     return _between_numbers("multiply", operator.mul, left, right)
 
 

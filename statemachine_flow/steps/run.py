@@ -29,13 +29,19 @@ _RESULT_NAMES = (
     *_STREAMS,
     "exit_code",
     *(f"{stream}_{part}" for stream in _STREAMS for part in ("truncated", "bytes", "blob")),
+    "lossy",
 )
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Run(ExecutableVerb):
-    """Run a command; its output is a mapping with `stdout`, `stderr` and `exit_code`."""
+    """Run a command; its output is a mapping with `stdout`, `stderr` and `exit_code`.
+
+    More keys are there only when they are needed: of a stream too long to be kept as text, `stdout_truncated` (true),
+    `stdout_bytes` and `stdout_blob`, for stderr likewise; and `lossy` (true) when bytes of either text were not UTF-8
+    and became U+FFFD.
+    """
 
     key: ClassVar[str] = "run"
     templates: ClassVar[tuple[str, ...]] = ("run", "env", "cwd")
@@ -70,9 +76,13 @@ class Run(ExecutableVerb):
             },
         )
         result = await run_command(command, grace=attempt.grace, open_spill=attempt.open_spill)
+        if result.leaked:
+            context.logger.warning("a process left the step's group and still runs")
         if result.exit_code != 0:
             raise exit_error(command, result)
         output: dict[str, Any] = {"stdout": result.stdout, "stderr": result.stderr, "exit_code": 0}
+        if result.lossy:
+            output["lossy"] = True
         for stream in _STREAMS:
             if getattr(result, f"{stream}_truncated"):
                 output[f"{stream}_truncated"] = True

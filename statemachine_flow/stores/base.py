@@ -12,7 +12,10 @@ from typing import Protocol
 
 import msgspec
 
+from statemachine_flow.executors.capture import Spill
 from statemachine_flow.journal import Record
+
+__all__ = ["NewRun", "Owner", "Request", "RunFilter", "RunRow", "Spill", "StepChange", "Store", "Write"]
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -117,22 +120,6 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 100
 
 
-class Spill(Protocol):
-    """A blob being written."""
-
-    def write(self, data: bytes) -> None:
-        """Append."""
-        ...
-
-    def finish(self) -> str:
-        """Make it durable and return its digest."""
-        ...
-
-    def discard(self) -> None:
-        """Drop it."""
-        ...
-
-
 class Store(Protocol):
     """The contract. Methods may be called from any thread, one at a time; every error is a `StoreError`.
 
@@ -193,7 +180,7 @@ class Store(Protocol):
         ...
 
     def open_blob(self) -> Spill:
-        """Begin a blob."""
+        """Begin a blob; what its `finish` returns is its digest, and then it is durable."""
         ...
 
     def blob(self, digest: str) -> bytes:

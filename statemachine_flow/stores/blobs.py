@@ -3,46 +3,73 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import final
+from typing import Final, final
 
 from statemachine_flow.errors import StoreError
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @final
 class FolderSpill:
-    """A blob being written to a temporary file of the folder; see `base.Spill`."""
+    """A blob being written to a temporary file of the folder; see `Spill`. A call that fails discards it.
+
+    Args:
+        folder: made if absent, private to its owner.
+
+    Raises:
+        StoreError: `store.full`, `store.io`, from here and from `write` and `finish`.
+    """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, exist_ok=True)
         self._folder = folder
-        handle, self._path = tempfile.mkstemp(dir=folder, prefix=".new-")  # 0600 by contract, whatever the umask
+        with _errors_of(folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            handle, path = tempfile.mkstemp(dir=folder, prefix=".new-")  # 0600 by contract, whatever the umask
+        self._path = Path(path)
         self._file = os.fdopen(handle, "wb")
         self._hash = hashlib.sha256()
 
     def write(self, data: bytes) -> None:
-        """See `base.Spill.write`."""
+        """See `Spill.write`."""
         self._hash.update(data)
-        self._file.write(data)
+        with self._kept_or_discarded():
+            self._file.write(data)
 
     def finish(self) -> str:
-        """See `base.Spill.finish`: the name appears only when the content is on disk."""
+        """See `Spill.finish`: the name appears only when the content is on disk."""
         digest = self._hash.hexdigest()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        Path(self._path).replace(self._folder / digest)
+        with self._kept_or_discarded():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._path.replace(self._folder / digest)
         _sync_folder(self._folder)
         return digest
 
     def discard(self) -> None:
-        """See `base.Spill.discard`."""
-        self._file.close()
-        with contextlib.suppress(FileNotFoundError):
-            Path(self._path).unlink()
+        """See `Spill.discard`; calling it again, or after `finish`, does nothing."""
+        # Closing writes what is still in the buffer, which fails again where a write failed; it closes all the same.
+        with contextlib.suppress(OSError):
+            self._file.close()
+        # A file that cannot be removed is litter; raising here would hide why it is not wanted.
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+    @contextlib.contextmanager
+    def _kept_or_discarded(self) -> Iterator[None]:
+        try:
+            with _errors_of(self._folder):
+                yield
+        except BaseException:
+            self.discard()
+            raise
 
 
 @final
@@ -57,7 +84,7 @@ class BlobFolder:
         self._folder = folder
 
     def open(self) -> FolderSpill:
-        """Begin a blob."""
+        """Begin a blob; see `FolderSpill` for what it raises."""
         return FolderSpill(self._folder)
 
     def read(self, digest: str) -> bytes:
@@ -76,25 +103,39 @@ class BlobFolder:
 
 @final
 class MemorySpill:
-    """A blob being written to memory; see `base.Spill`."""
+    """A blob being written to memory; see `Spill`."""
 
     def __init__(self, blobs: dict[str, bytes]) -> None:
         self._blobs = blobs
         self._data = bytearray()
 
     def write(self, data: bytes) -> None:
-        """See `base.Spill.write`."""
+        """See `Spill.write`."""
         self._data += data
 
     def finish(self) -> str:
-        """See `base.Spill.finish`."""
+        """See `Spill.finish`."""
         digest = hashlib.sha256(self._data).hexdigest()
         self._blobs[digest] = bytes(self._data)
         return digest
 
     def discard(self) -> None:
-        """See `base.Spill.discard`."""
+        """See `Spill.discard`."""
         self._data.clear()
+
+
+@contextlib.contextmanager
+def _errors_of(folder: Path) -> Iterator[None]:
+    """Raise what the system refuses inside as errors of the store, which name the folder."""
+    try:
+        yield
+    except OSError as error:
+        is_full = error.errno in _FULL
+        raise StoreError(
+            f"{folder}: {error.strerror or error}",
+            kind="store.full" if is_full else "store.io",
+            hint="free some space and resume the run" if is_full else None,
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -61,14 +61,16 @@ def expanded(document: Path, case: Mapping[str, Any], folder: Path) -> Path:
     return copy
 
 
-def told(problem: smf.errors.Problem) -> dict[str, Any]:
-    place = problem.position
-    return {
-        "kind": problem.kind,
-        "path": problem.path,
-        "line": place and place.line,
-        "column": place and place.column,
-    }
+def told(error: smf.errors.ProblemsError) -> list[dict[str, Any]]:
+    """The problems in the order of the text; at one place, by path and kind."""
+    places = [(problem.position.line, problem.position.column) for problem in error.problems if problem.position]
+    problems = [
+        {"kind": problem.kind, "path": problem.path, "line": line, "column": column}
+        for problem, (line, column) in zip(error.problems, places or [(0, 0)] * len(error.problems), strict=True)
+    ]
+
+    assert places == sorted(places)
+    return sorted(problems, key=lambda problem: [problem[key] for key in ("line", "column", "path", "kind")])
 
 
 def only(expected: Mapping[str, Any], actual: Mapping[str, Any], *always: str) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def test_an_invalid_document_has_exactly_its_problems(document: Path, tmp_path: 
     with pytest.raises(smf.errors.DefinitionError) as caught:
         smf.load(expanded(document, case, tmp_path))
     expected = case["problems"][document.suffix[1:]]
-    actual = [told(problem) for problem in caught.value.problems]
+    actual = told(caught.value)
 
     assert [problem["kind"] for problem in actual] == [problem["kind"] for problem in expected]
     assert [only(*pair) for pair in zip(expected, actual, strict=True)] == expected
@@ -223,7 +225,7 @@ def test_a_run_goes_as_the_case_says(document: Path, tmp_path: Path, monkeypatch
     if "refused" in expected:
         with pytest.raises(smf.errors.ProblemsError) as caught:
             asyncio.run(carry_out(document, case))
-        actual = [told(problem) for problem in caught.value.problems]
+        actual = told(caught.value)
 
         assert [only(*pair) for pair in zip(expected["refused"], actual, strict=True)] == expected["refused"]
     else:

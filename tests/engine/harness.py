@@ -32,7 +32,7 @@ from statemachine_flow.stores.sqlite import SqliteStore
 from statemachine_flow.testing import ManualClock
 
 #: Seconds after which a wait is a failed test.
-PATIENCE = 30.0
+PATIENCE = 10.0
 
 EngineKind = Literal["sync", "async"]
 StoreKind = Literal["memory", "sqlite"]

@@ -79,9 +79,9 @@ def test_the_delay_between_attempts_grows_as_the_policy_says(
     for delay in delays:
         event = events.wait("step.back_off")
         assert event.data["due"] == world.clock.now() + delay * 1e6
-        world.clock.advance(delay - 0.001)
+        world.clock.advance(delay - 0.125)
         engine.quiet()
-        world.clock.advance(0.001)
+        world.clock.advance(0.125)
     engine.wait(run_id)
     assert [later - earlier for earlier, later in zip(begun, begun[1:], strict=False)] == [delay * 1e6 for delay in delays]
 
@@ -93,12 +93,12 @@ def test_an_attempt_does_not_begin_before_its_time(world: World) -> None:
     engine = world.open()
     run_id = engine.start(workflow, on_event=events)
     events.wait("step.back_off")
-    world.clock.advance(59.999)
+    world.clock.advance(59.875)
     engine.quiet()
     step = engine.get(run_id).steps["a"]
     assert (step.state, body.attempts) == ("backing_off", 1)
-    assert step.due_at == dt.datetime.fromtimestamp((world.clock.now() + 1000) / 1e6, dt.UTC)
-    world.clock.advance(0.001)
+    assert step.due_at == dt.datetime.fromtimestamp((world.clock.now() + 125_000) / 1e6, dt.UTC)
+    world.clock.advance(0.125)
     assert engine.wait(run_id).state == "completed"
 
 
@@ -220,10 +220,10 @@ def test_a_back_off_keeps_its_time_across_the_death_of_its_process(world: World)
     assert step.due_at == dt.datetime.fromtimestamp(due / 1e6, dt.UTC)
     assert step.error is not None
     assert step.error.message == "before"
-    world.clock.advance(39.999)
+    world.clock.advance(39.875)
     engine.quiet()
     assert body.attempts == 1
-    world.clock.advance(0.001)
+    world.clock.advance(0.125)
     run = resumed.result(30)
     assert (run.state, body.attempts, run.steps["a"].attempt) == ("completed", 2, 2)
 

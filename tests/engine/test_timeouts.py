@@ -20,10 +20,10 @@ def test_a_coroutine_that_takes_too_long_is_cancelled_and_failed(world: World) -
     add(workflow, "a", gate.ahold, timeout=5)
     run_id = engine.start(workflow)
     context = gate.begun()
-    world.clock.advance(4.999)
+    world.clock.advance(4.875)
     engine.quiet()
     assert (engine.get(run_id).state, context.cancelled) == ("running", False)
-    world.clock.advance(0.001)
+    world.clock.advance(0.125)
     run = engine.wait(run_id)
     error = run.steps["a"].error
     assert error is not None
@@ -136,7 +136,7 @@ def test_a_result_at_the_last_moment_ends_the_timer(world: World) -> None:
     add(workflow, "b", Outcomes(1), needs=["a"], timeout=5)
     run_id = engine.start(workflow)
     gate.begun()
-    world.clock.advance(4.999)
+    world.clock.advance(4.875)
     gate.open("in time")
     run = engine.wait(run_id)
     world.clock.advance(100)
@@ -153,10 +153,10 @@ def test_a_jump_of_the_wall_clock_ends_no_attempt_early_and_none_late(world: Wor
     run_id = engine.start(workflow, on_event=events)
     gate.begun()
     world.clock.jump(seconds)
-    world.clock.advance(4.999)
+    world.clock.advance(4.875)
     engine.quiet()
     assert engine.get(run_id).steps["a"].state == "running"
-    world.clock.advance(0.001)
+    world.clock.advance(0.125)
     run = engine.wait(run_id)
     assert run.steps["a"].error is not None
     assert run.steps["a"].error.kind == "step.timeout"
@@ -190,10 +190,10 @@ def test_a_run_that_takes_too_long_stops_what_is_alive_and_fails(world: World) -
     add(workflow, "behind", lambda: 1, needs=["alive"])
     run_id = engine.start(workflow)
     contexts = [gate.begun(), gate.begun()]
-    world.clock.advance(9.999)
+    world.clock.advance(9.875)
     engine.quiet()
     assert engine.get(run_id).state == "running"
-    world.clock.advance(0.001)
+    world.clock.advance(0.125)
     run = engine.wait(run_id)
     gate.open()
     assert run.error is not None
@@ -249,10 +249,10 @@ def test_a_deadline_counts_from_the_start_across_pauses_and_deaths(world: World)
     engine = world.open(functions={"a": gate.ahold})
     resumed = engine.later("resume", run_id)
     gate.begun()
-    world.clock.advance(3.999)
+    world.clock.advance(3.875)
     engine.quiet()
     assert engine.get(run_id).state == "running"
-    world.clock.advance(0.001)
+    world.clock.advance(0.125)
     run = resumed.result(PATIENCE)
     assert run.error is not None
     assert run.error.kind == "run.timeout"

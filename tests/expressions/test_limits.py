@@ -285,6 +285,35 @@ def test_what_an_evaluation_builds_is_counted_together() -> None:
     assert failure(f"len('a' * {half}) + len('b' * {half + 1})").kind == "expression.limit"
 
 
+@pytest.mark.parametrize("credit", ["range(2**62, 0)", "range(-1, -(2**62))", "join([], 'a' * 9)", "'a' * -(2**62)"])
+def test_what_builds_nothing_gives_no_room_for_more(credit: str) -> None:
+    assert Expression.parse(f"len({credit})").evaluate({}) == 0
+    assert failure(f"len({credit}) + len('a' * {MAX_BUILT - 9}) + len('b' * 10)").kind == "expression.limit"
+
+
+def test_integers_of_any_length_may_be_read_and_compared_but_not_computed_with() -> None:
+    names = {"x": 10**5000, "y": -(10**5000)}
+    for text in ("x > y", "max([x, y]) == x", "sorted([x, 1.5]) == [1.5, x]", "unique([x, x]) == [x]", "'' * x == ''"):
+        assert Expression.parse(text).evaluate(names) is True, text
+    for text in (
+        "x + 1",
+        "-x",
+        "abs(x)",
+        "x * 1.5",
+        "2 ** x",
+        "round(x)",
+        "float(x)",
+        "sum([x])",
+        "'a' * x",
+        "range(x)",
+    ):
+        assert failure(text, **names).kind == "expression.limit", text
+    for text in ("'ab'[x]", "[1][y]"):
+        assert failure(text, **names).kind == "expression.undefined", text
+    assert Expression.parse("'ab'[:x] + 'a' * y").evaluate(names) == "ab"
+    assert failure("str(x)", **names).kind == "expression.evaluation"
+
+
 def test_deep_values_give_an_error_of_the_language() -> None:
     def nested() -> list[Any]:
         value: list[Any] = []

@@ -17,7 +17,14 @@ from hypothesis import assume, given, settings, strategies as st
 from statemachine_flow.errors import ExpressionError
 from statemachine_flow.expressions import FUNCTIONS, Expression, Template
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+SCALARS = (
+    st.sampled_from([10**400, -(10**400), 2**63])
+    | st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+)
 PLAIN = st.recursive(
     SCALARS,
     lambda inner: (

@@ -77,7 +77,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 
 
 def test_importing_the_package_loads_nothing_that_only_some_calls_need() -> None:
-    lazy = {"asyncio", "cattrs", "click", "rich", "simpleeval", "tomlkit", "yaml"}
+    lazy = {"asyncio", "cattrs", "click", "rich", "tomlkit", "yaml"}
     program = f"import sys, statemachine_flow; print(sorted({lazy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
 

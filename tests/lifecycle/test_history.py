@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,17 @@ from statemachine_flow.lifecycle import RUN, STEP
 from statemachine_flow.model import RetryPolicy
 from statemachine_flow.testing import ManualClock
 
-#: Step -> the steps it needs. `b` is optional; `a` has two attempts.
+#: Step -> the steps it needs. `b` is optional; `c` has two attempts.
 NEEDS: Mapping[str, tuple[str, ...]] = {"a": (), "b": (), "c": ("a",), "d": ("b", "c")}
 TERMINAL = ("completed", "cancelled", "quarantined")
 MOST_RUNS = 3
+#: Seconds until a test gives up on something that has to happen.
+PATIENCE = 20
 #: Longer than any delay between attempts.
 DELAY = 6.0
+
+
+OUTCOMES = st.sampled_from(["succeed", "succeed", "fail"])
 
 
 class Desk:
@@ -77,7 +82,7 @@ def workflow() -> Workflow:
     who = made.input("name")
     retry = RetryPolicy(max_attempts=2, delay=DELAY / 2, jitter="none")
     for step, needs in NEEDS.items():
-        options = {"needs": needs, "optional": step == "b", "retry": retry if step == "a" else None}
+        options = {"needs": needs, "optional": step == "b", "retry": retry if step == "c" else None}
         made.call(step, "body", with_={"name": who, "step": step}, **options)
     return made
 
@@ -119,14 +124,14 @@ class History(RuleBasedStateMachine):
         self.engine.close()
         for future in self.held.values():
             if future is not None:
-                future.result(timeout=30)
+                future.result(timeout=PATIENCE)
         self.held.clear()
         self.raw.close()
 
     def _settle(self, name: str) -> Run:
         """The run, once everything that follows from the last operation has happened."""
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
+        deadline = time.monotonic() + PATIENCE
+        while True:
             future = self.held[name]
             if future is not None and future.done():
                 future.result()
@@ -139,7 +144,7 @@ class History(RuleBasedStateMachine):
                 return run
             if running == self.desk.waiting(name) and not late and (running or due):
                 return run
-        raise AssertionError(f"{name} does not settle: {run!r} {run.steps} {self.desk.waiting(name)}")
+            assert time.monotonic() < deadline, f"{run} does not settle: {run.steps}, waiting {self.desk.waiting(name)}"
 
     def _states(self) -> dict[str, Run]:
         return {name: self.engine.get(name) for name in self.runs}
@@ -161,33 +166,42 @@ class History(RuleBasedStateMachine):
         self.held[name] = None
         self._settle(name)
 
-    @precondition(lambda self: any(self.desk.waiting(name) for name in self.runs))
-    @rule(data=st.data(), outcome=st.sampled_from(["succeed", "succeed", "fail"]))
-    def end_step(self, data: st.DataObject, outcome: str) -> None:
-        name = self._draw(data, [name for name in self.runs if self.desk.waiting(name)])
-        step = data.draw(st.sampled_from(sorted(self.desk.waiting(name))), label="step")
-        self.desk.say(name, step, outcome)
-        run = self._settle(name)
+    @precondition(lambda self: self._busy())
+    @rule(data=st.data(), outcomes=st.lists(OUTCOMES, min_size=1, max_size=6))
+    def end_steps(self, data: st.DataObject, outcomes: list[str]) -> None:
+        for outcome in outcomes:
+            if not self._busy():
+                return
+            name = self._draw(data, self._busy())
+            step = data.draw(st.sampled_from(sorted(self.desk.waiting(name))), label="step")
+            self.desk.say(name, step, outcome)
+            run = self._settle(name)
 
-        after = {"succeed": ("completed",), "fail": ("failed", "backing_off", "cancelled")}[outcome]
-        assert run.steps[step].state in after
-        assert run.steps[step].output == (f"{name} {step}" if outcome == "succeed" else None)
+            after = {"succeed": ("completed",), "fail": ("failed", "backing_off", "cancelled")}[outcome]
+            assert run.steps[step].state in after
+            assert run.steps[step].output == (f"{name} {step}" if outcome == "succeed" else None)
+
+    def _busy(self) -> list[str]:
+        return [name for name in self.runs if self.desk.waiting(name)]
 
     @precondition(lambda self: self._in("running", "paused"))
-    @rule(data=st.data())
-    def pause(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), again=st.booleans())
+    def pause(self, data: st.DataObject, again: bool) -> None:
         name = self._draw(data, self._in("running", "paused"))
         assert self.engine.pause(name, interrupt=True, by="test").state == "paused"
         self.held.setdefault(name, None)
         self._settle(name)
+        if again:
+            self._resume(name)
 
     @precondition(lambda self: self._in("running", "paused"))
     @rule(data=st.data())
     def resume(self, data: st.DataObject) -> None:
-        name = self._draw(data, self._in("running", "paused"))
-        if self.held.get(name) is None:
-            self.held[name] = self.pool.submit(self.engine.resume, name, by="test")
-            self._wait_until_taken(name)
+        self._resume(self._draw(data, self._in("running", "paused")))
+
+    def _resume(self, name: str) -> None:
+        if name not in self.held:
+            self._go_on(name, self.engine.resume)
         self._settle(name)
 
     @precondition(lambda self: self._in("failed"))
@@ -195,26 +209,22 @@ class History(RuleBasedStateMachine):
     def retry(self, data: st.DataObject) -> None:
         name = self._draw(data, self._in("failed"))
         before = self.engine.get(name)
-        self.held[name] = self.pool.submit(self.engine.retry, name, by="test")
-        self._wait_until_taken(name)
+        self._go_on(name, self.engine.retry)
         run = self._settle(name)
 
         kept = {step.id: step.attempt for step in before.steps.values() if step.state == "completed"}
         assert {step: run.steps[step].attempt for step in kept} == kept
 
-    def _wait_until_taken(self, name: str) -> None:
-        """Until the engine's loop has begun with what another thread asked of it."""
-        before = self.epochs[name]
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            future = self.held[name]
-            assert future is not None
-            if future.done() or self.engine.list(workflow="history")[0] is None:
-                return
-            ((epoch,),) = self.raw.execute("SELECT epoch FROM runs WHERE id = ?", (name,)).fetchall()
-            if epoch != before and self.engine.get(name).state not in ("paused", "failed"):
-                return
-        raise AssertionError(f"nobody took {name}")
+    def _go_on(self, name: str, operation: Callable[..., Run]) -> None:
+        """Have another thread wait for the run, and return once the engine has begun with it."""
+        before = self.engine.get(name)
+        future = self.held[name] = self.pool.submit(operation, name, by="test")
+        deadline = time.monotonic() + PATIENCE
+        while not future.done():
+            ((epoch, seq),) = self.raw.execute("SELECT epoch, seq FROM runs WHERE id = ?", (name,)).fetchall()
+            if epoch != self.epochs[name] and (seq != before.seq or before.state == "running"):
+                break
+            assert time.monotonic() < deadline, f"nobody took {name}"
 
     @precondition(lambda self: self._in("pending", "running", "paused", "failed", "cancelled"))
     @rule(data=st.data())
@@ -242,19 +252,18 @@ class History(RuleBasedStateMachine):
         for name in list(self.held):
             self._settle(name)
 
-    @rule()
-    def close_and_reopen(self) -> None:
+    @rule(kill=st.booleans(), again=st.booleans())
+    def reopen(self, kill: bool, again: bool) -> None:
+        """Close the engine, or go on from the files as they lie on the disk at this moment."""
+        folder = self.folder
+        if kill:
+            self.folders += 1
+            folder = self.root / str(self.folders)
+            shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("*-shm"))
         self._let_go()
-        self._open(self.folder)
-
-    @rule()
-    def die_and_reopen(self) -> None:
-        """The files as they lie on the disk at this moment are all that is left."""
-        self.folders += 1
-        copy = self.root / str(self.folders)
-        shutil.copytree(self.folder, copy, ignore=shutil.ignore_patterns("*-shm"))
-        self._let_go()
-        self._open(copy)
+        self._open(folder)
+        for name in self._in("running", "paused") if again else ():
+            self._resume(name)
 
     # --- what always holds
 
@@ -272,6 +281,7 @@ class History(RuleBasedStateMachine):
             fold.replay(journal)
             state, seq, epoch, *rest = row
             self._check_row(fold, (state, seq, *rest), sorted(steps))
+            assert isinstance(epoch, int)
             self._check_epoch(name, epoch)
             self._check_end(name, fold)
             check_trace(journal)
@@ -327,10 +337,10 @@ def check_trace(journal: list[Record]) -> None:
 
 
 TestHistory = History.TestCase
-TestHistory.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestHistory.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 class TestLongHistory(History.TestCase):  # type: ignore[misc, valid-type]  # made by hypothesis
-    settings = settings(max_examples=600, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=1000, stateful_step_count=40, deadline=None)

@@ -6,7 +6,7 @@ import click
 
 from statemachine_flow.cli.actor import actor
 from statemachine_flow.cli.exits import Exit
-from statemachine_flow.cli.options import TEXT, common_options, db_option, examples, run_argument
+from statemachine_flow.cli.options import DURATION, TEXT, common_options, db_option, examples, run_argument
 from statemachine_flow.cli.output import sanitize, say, to_json, write
 from statemachine_flow.cli.stores import working_engine
 
@@ -16,9 +16,9 @@ from statemachine_flow.cli.stores import working_engine
 @click.option("--reason", metavar="TEXT", default="", type=TEXT, help="Why, for the journal.")
 @click.option(
     "--timeout",
-    metavar="SECONDS",
-    type=click.FloatRange(0, 86_400),
-    default=15.0,
+    metavar="DURATION",
+    type=DURATION,
+    default="15s",
     show_default=True,
     help="How long to wait for the process that works on the run.",
 )

@@ -21,9 +21,9 @@ _DETAIL_LENGTH = 120
 @db_option
 @common_options
 def command(*, run: str, after: int, db: str | None, as_json: bool) -> None:
-    """Show a run's journal, record by record; with --json as JSON Lines.
+    """Show a run's journal.
 
-    RUN is an id, the beginning of one, or @last.
+    With --json as JSON Lines, one record each. RUN is an id, the beginning of one, or @last.
     """
     with Engine(reading_store(db)) as engine:
         for event in engine.events(engine.find(run), after=after):

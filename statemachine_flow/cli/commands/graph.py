@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +48,7 @@ def command(*, what: str, form: str | None, db: str | None, as_json: bool) -> No
 def _found(what: str, db: str | None) -> tuple[Definition, Mapping[str, str] | None]:
     path = Path(what)
     # What looks like a file is one, so that a mistyped name is not looked for among the runs.
-    if path.suffix.lower() in _SUFFIXES or len(path.parts) > 1 or path.is_file():
+    if path.suffix.lower() in _SUFFIXES or len(path.parts) > 1 or os.path.isfile(what):  # noqa: PTH113 - no text is an error to it
         return load(path).definition, None
     store = reading_store(db)
     with Engine(store) as engine:

@@ -58,7 +58,7 @@ def _check_comparable(function: str, items: Sequence[Any]) -> None:
     if all(map(is_text, items)):
         return
     check_items(function, "numbers or of texts", items, is_number)
-    if any(map(math.isnan, items)):
+    if any(item != item for item in items):  # noqa: PLR0124 - only "not a number" differs from itself
         raise ExpressionError(f"{function}() cannot put 'not a number' in order")
 
 

@@ -1,0 +1,268 @@
+"""Case 41: what Ctrl-C and its relatives do to a run under way; in processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Smf
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and FIFOs")
+
+#: Its function says that it began through one FIFO, and then waits at the other, deaf to everything.
+BLOCKING = """
+dsl = "1"
+name = "blocking"
+steps.a.call = "deaf:block"
+"""
+DEAF = """
+def block():
+    open("began", "w").close()
+    open("gate").read()
+"""
+#: A shell step that says that it began, and holds that FIFO open as long as it or its own child lives.
+SLEEPING = """
+dsl = "1"
+name = "sleeping"
+steps.a.run = "exec 3> began; echo up >&3; sleep 600; true"
+"""
+
+CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(command: list[str], folder: Path) -> Iterator[Start]:
+    """Start `smf`; what is left of it in the end is killed."""
+    os.mkfifo(folder / "began")
+    os.mkfifo(folder / "gate")
+    (folder / "blocking.toml").write_text(BLOCKING)
+    (folder / "sleeping.toml").write_text(SLEEPING)
+    (folder / "deaf.py").write_text(DEAF)
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*arguments: str, **options: object) -> subprocess.Popen[str]:
+        process: subprocess.Popen[str] = subprocess.Popen(  # type: ignore[call-overload]  # whatever a test needs
+            [*command, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def step_began(folder: Path) -> None:
+    """Wait for the step to say so."""
+    (folder / "began").open().close()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("document", ["blocking.toml", "sleeping.toml"])
+def test_case_41_a_signal_pauses_the_run(document: str, name: str, start: Start, folder: Path, process: Smf) -> None:
+    """Even in a function that hears nothing: it is left behind, and does not keep the process from ending."""
+    running = start("run", document, "--run-id", "r1", "--db", "my.db", "--grace", "50ms")
+    with (folder / "began").open() as step:
+        step.readline()
+        running.send_signal(signal.Signals[name])
+        out, err = running.communicate(timeout=60)
+        step.read()  # which ends once nothing of the step is left
+    status = process("status", "r1", "--db", "my.db", "--json").json
+
+    assert (running.returncode, out) == (CODES[name], "")
+    assert f"run r1 paused: 0/1 steps (1 interrupted): stopped by {name}\n" in err
+    assert err.endswith("go on with: smf resume r1 --db my.db\n")
+    assert (status["state"], status["reason"], status["owner"]) == ("paused", f"stopped by {name}", None)
+    assert status["steps"]["a"]["state"] == "interrupted"
+
+
+def test_case_41_a_run_that_was_interrupted_is_resumed(start: Start, folder: Path) -> None:
+    first = start("run", "blocking.toml", "--grace", "50ms", "--json")
+    step_began(folder)
+    first.send_signal(signal.SIGINT)
+    out, _ = first.communicate(timeout=60)
+    second = start("resume", "@last")
+    step_began(folder)
+    (folder / "gate").write_text("open")
+    _, err = second.communicate(timeout=60)
+
+    assert '"state": "paused"' in out
+    assert (first.returncode, second.returncode) == (130, 0)
+    assert "a started (attempt 2)" in err
+
+
+def test_case_41_a_second_signal_ends_the_process_at_once(start: Start, folder: Path, process: Smf) -> None:
+    running = start("run", "blocking.toml", "--run-id", "r1", "--grace", "1h")
+    step_began(folder)
+    running.send_signal(signal.SIGINT)
+    assert running.stderr is not None
+    while "once more to leave at once" not in running.stderr.readline():
+        pass
+    running.send_signal(signal.SIGTERM)
+
+    assert running.wait(timeout=60) == 143
+    again = start("resume", "r1")
+    step_began(folder)
+    (folder / "gate").write_text("open")
+    again.communicate(timeout=60)
+    assert again.returncode == 0
+
+
+def test_a_terminal_that_says_twice_that_it_goes_away_is_heard_once(start: Start, folder: Path) -> None:
+    running = start("run", "blocking.toml", "--grace", "300ms")
+    step_began(folder)
+    running.send_signal(signal.SIGHUP)
+    assert running.stderr is not None
+    while "once more" not in running.stderr.readline():
+        pass
+    running.send_signal(signal.SIGHUP)
+    _, err = running.communicate(timeout=60)
+
+    assert running.returncode == 129
+    assert "go on with: smf resume" in err
+
+
+def test_a_signal_that_is_ignored_from_the_start_stays_ignored(start: Start, folder: Path) -> None:
+    """As under `nohup`."""
+    running = start("run", "blocking.toml", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    step_began(folder)
+    running.send_signal(signal.SIGHUP)
+    (folder / "gate").write_text("open")
+    running.communicate(timeout=60)
+
+    assert running.returncode == 0
+
+
+def test_a_run_that_is_not_saved_says_that_it_is_lost(start: Start, folder: Path) -> None:
+    running = start("run", "blocking.toml", "--no-save", "--grace", "50ms")
+    step_began(folder)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+
+    assert running.returncode == 130
+    assert err.endswith("it cannot go on: it was run with --no-save\n")
+
+
+# --- runs that another process works on
+
+
+def test_case_42_a_run_with_a_living_owner_is_left_alone(start: Start, folder: Path, process: Smf) -> None:
+    running = start("run", "blocking.toml", "--run-id", "r1")
+    step_began(folder)
+    before = process("events", "r1", "--json").out
+    for action in ("resume", "pause"):
+        done = process(action, "r1", "--json")
+
+        assert done.code == 5
+        assert done.json["error"]["kind"] == "run.owned"
+        assert f"process {running.pid} on {os.uname().nodename}" in done.json["error"]["message"]
+    status = process("status", "r1", "--json").json
+
+    assert process("events", "r1", "--json").out == before
+    assert (status["state"], status["owner"]["alive"]) == ("running", True)
+    (folder / "gate").write_text("open")
+    running.communicate(timeout=60)
+    assert running.returncode == 0
+
+
+def test_cancel_reaches_a_run_that_another_process_works_on(start: Start, folder: Path, process: Smf) -> None:
+    running = start("run", "blocking.toml", "--run-id", "r1", "--grace", "50ms")
+    step_began(folder)
+    done = process("cancel", "r1", "--reason", "enough", "--json")
+    _, err = running.communicate(timeout=60)
+
+    assert (done.code, done.json["state"], done.json["pending"]) == (0, "cancelled", False)
+    assert running.returncode == 7
+    assert "run r1 cancelled: 0/1 steps (1 cancelled)" in err
+    assert err.endswith("enough\n")
+
+
+def test_cancel_that_takes_longer_than_its_timeout_is_busy(start: Start, folder: Path, process: Smf) -> None:
+    running = start("run", "blocking.toml", "--run-id", "r1")
+    step_began(folder)
+    running.send_signal(signal.SIGSTOP)
+    done = process("cancel", "r1", "--timeout", "0")
+    running.send_signal(signal.SIGCONT)
+
+    assert done.code == 5
+    assert f"process {running.pid} on " in done.err
+
+
+def test_a_run_whose_owner_died_says_so_and_is_resumed(start: Start, folder: Path, process: Smf) -> None:
+    running = start("run", "blocking.toml", "--run-id", "r1")
+    step_began(folder)
+    running.kill()
+    running.communicate()
+    listed, status = process("list"), process("status", "r1", "--json")
+    again = start("resume", "r1")
+    step_began(folder)
+    (folder / "gate").write_text("open")
+    again.communicate(timeout=60)
+
+    assert "running (owner gone)" in listed.out
+    assert status.json["owner"]["alive"] is False
+    assert "resume" in status.json["allowed"]
+    assert again.returncode == 0
+
+
+def test_case_43_pausing_twice_and_cancelling_a_paused_run(start: Start, folder: Path, smf: Smf) -> None:
+    running = start("run", "blocking.toml", "--run-id", "r1")
+    step_began(folder)
+    running.kill()
+    running.communicate()
+    first, second = smf("pause", "r1", "--reason", "lunch"), smf("pause", "r1", "--json")
+    reason = smf("status", "r1", "--json").json["reason"]
+    cancelled = smf("cancel", "r1", "--json")
+
+    assert (first.code, first.err) == (0, "run r1 is paused\ngo on with: smf resume r1\n")
+    assert (second.code, second.json) == (0, {"run": "r1", "state": "paused", "already": True})
+    assert reason == "lunch"
+    assert (cancelled.code, cancelled.json["state"]) == (0, "cancelled")
+
+
+def test_strict_pauses_a_run_whose_code_changed(start: Start, folder: Path, process: Smf) -> None:
+    running = start("run", "blocking.toml", "--run-id", "r1")
+    step_began(folder)
+    running.kill()
+    running.communicate()
+    (folder / "deaf.py").write_text("def block():\n    return 1\n")
+    strict = process("resume", "r1", "--strict")
+    loose = process("resume", "r1")
+
+    assert strict.code == 8
+    assert "code_changed: deaf:block" in strict.err
+    assert loose.code == 0
+    assert "note: code changed since the run began: deaf:block" in loose.err
+
+
+def test_take_over_is_for_owners_on_hosts_that_are_gone(start: Start, folder: Path, process: Smf) -> None:
+    running = start("run", "blocking.toml", "--run-id", "r1", "--db", "my.db")
+    step_began(folder)
+    running.kill()
+    running.communicate()
+    (folder / "deaf.py").write_text("def block():\n    return 1\n")
+    with contextlib.closing(sqlite3.connect(folder / "my.db")) as database, database:
+        database.execute("UPDATE runs SET owner = json_set(owner, '$.host', 'elsewhere')")
+    refused = process("resume", "r1", "--db", "my.db")
+    taken = process("resume", "r1", "--db", "my.db", "--take-over")
+
+    assert refused.code == 5
+    assert "process" in refused.err
+    assert " on elsewhere " in refused.err
+    assert taken.code == 0

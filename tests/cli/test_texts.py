@@ -1,0 +1,212 @@
+"""The small parts between values and text: escaping, columns, times, drawings, problems."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import io
+import json
+import re
+import unicodedata
+from typing import Any
+
+import click
+import pytest
+from hypothesis import given, strategies as st
+
+from statemachine_flow.cli import drawing, output, times
+from statemachine_flow.cli.options import DURATION
+from statemachine_flow.cli.problems import problem_text
+from statemachine_flow.errors import Position, Problem, UsageError
+from statemachine_flow.model import Definition, Step
+from statemachine_flow.steps.call import Call
+
+ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))
+NOON = dt.datetime(2026, 11, 21, 12, tzinfo=dt.timezone(dt.timedelta(hours=2)))
+
+# --- output
+
+
+@given(ANY_TEXT)
+def test_sanitized_text_is_one_harmless_line(text: str) -> None:
+    safe = output.sanitize(text)
+
+    safe.encode()
+    assert [c for c in safe if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")] == []
+    assert [
+        c
+        for c in safe
+        if unicodedata.bidirectional(c) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    ] == []
+    assert output.sanitize(safe) == safe
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126)))
+def test_harmless_text_is_left_as_it_is(text: str) -> None:
+    assert output.sanitize(text) == text
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT | st.binary(), st.lists))
+def test_json_is_ascii_and_valid(value: Any) -> None:
+    text = output.to_json(value)
+
+    assert text.isascii()
+    assert "\n" not in text
+    json.loads(text, parse_constant=pytest.fail)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("env", "stream", "coloured"),
+    [
+        ({}, io.StringIO(), False),
+        ({}, Terminal(), True),
+        ({"TERM": "dumb"}, Terminal(), False),
+        ({"NO_COLOR": "1"}, Terminal(), False),
+        ({"NO_COLOR": ""}, Terminal(), True),
+        ({"FORCE_COLOR": "1"}, io.StringIO(), True),
+        ({"FORCE_COLOR": "0"}, io.StringIO(), False),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, Terminal(), False),
+    ],
+)
+def test_colours_follow_the_terminal_and_the_environment(
+    env: dict[str, str], stream: io.StringIO, coloured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+
+    assert (output.paint("x", "red", stream) != "x") == coloured
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [("completed", 32), ("failed", 31), ("cancelled", 31), ("running", 34), ("paused", 33), ("pending", None)],
+)
+def test_states_have_their_colours(state: str, code: int | None) -> None:
+    shown = output.paint_state(state, stream=Terminal())
+
+    assert shown == (state if code is None else f"\x1b[{code}m{state}\x1b[0m")
+
+
+# --- times
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2h", "2026-11-21T10:00+02:00"),
+        ("1d", "2026-11-20T12:00+02:00"),
+        ("1h30m", "2026-11-21T10:30+02:00"),
+        ("today", "2026-11-21T00:00+02:00"),
+        ("yesterday", "2026-11-20T00:00+02:00"),
+        ("2026-11-01", "2026-11-01T00:00+02:00"),
+        ("2026-11-01T08:30", "2026-11-01T08:30+02:00"),
+        ("2026-11-01 08:30:15", "2026-11-01T08:30:15+02:00"),
+        ("2026-11-01T08:30Z", "2026-11-01T08:30+00:00"),
+    ],
+)
+def test_a_time_in_the_past(text: str, moment: str) -> None:
+    assert times.parse_since(text, NOON) == dt.datetime.fromisoformat(moment).timestamp() * 1e6
+
+
+@given(st.text(max_size=12) | st.from_regex(r"[0-9T:+-]{1,20}", fullmatch=True))
+def test_any_other_text_is_refused_in_words(text: str) -> None:
+    with contextlib.suppress(UsageError):
+        assert isinstance(times.parse_since(text, NOON), int)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0", 0), ("1.5", 1.5), ("15s", 15), ("1h30m", 5400), ("500ms", 0.5)])
+def test_a_duration_option(text: str, seconds: float) -> None:
+    assert DURATION.convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "nan", "inf", "1e9", "-1", "soon", "9" * 30, "\u0661"])
+def test_a_wrong_duration_option(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        DURATION.convert(text, None, None)
+
+
+@given(st.floats(0, 1e9))
+def test_spans_and_ages_are_short(seconds: float) -> None:
+    assert re.fullmatch(r"\d+(\.\d+)? (s|h|min)( \d+ (s|min))?", times.span(seconds))
+    assert re.fullmatch(r"now|\d+ (s|min|h|d) ago", times.ago(seconds))
+
+
+# --- drawings
+
+
+@st.composite
+def definitions(draw: st.DrawFn) -> Definition:
+    count = draw(st.integers(1, 12))
+    needs = [draw(st.lists(st.integers(0, max(n - 1, 0)), unique=True, max_size=n)) for n in range(count)]
+    steps = [Step(id=f"s{n}", verb=Call(call="f"), needs=tuple(f"s{i}" for i in needs[n])) for n in range(count)]
+    return Definition(name="any", steps=tuple(draw(st.permutations(steps))))
+
+
+@given(definitions(), st.sampled_from([drawing.ASCII, drawing.UNICODE]))
+def test_a_tree_shows_each_step_once_and_below_all_its_needs(definition: Definition, strokes: drawing.Strokes) -> None:
+    lines = drawing.tree(definition, None, strokes).splitlines()
+    order = [match[0] for line in lines if (match := re.search(r"s\d+", line))]
+
+    assert sorted(order) == sorted(step.id for step in definition.steps)
+    for step, line in ((definition.step(step_id), line) for step_id, line in zip(order, lines, strict=True)):
+        if len(step.needs) > 1:
+            assert line.endswith(f"after {', '.join(step.needs)}")
+        elif step.needs:
+            assert order.index(step.needs[0]) < order.index(step.id)
+
+
+@given(definitions())
+def test_mermaid_has_a_node_per_step_and_an_arrow_per_need(definition: Definition) -> None:
+    lines = drawing.mermaid(definition, None).splitlines()
+
+    assert sum('["' in line for line in lines) == len(definition.steps)
+    assert sum(" --> " in line for line in lines) == sum(len(step.needs) for step in definition.steps)
+
+
+def test_a_tree_tells_what_is_special_about_a_step() -> None:
+    steps = (
+        Step(id="a", verb=Call(call="f")),
+        Step(id="b", verb=Call(call="f"), needs=("a",), optional=True, when="inputs.x == '\x1b'"),
+    )
+
+    tree = drawing.tree(Definition(name="n", steps=steps), {"a": "completed", "b": "skipped"}, drawing.ASCII)
+    assert tree == "a (call) completed\n> b (call) skipped optional when inputs.x == '\\x1b'"
+
+
+# --- problems
+
+
+def problem(line: str, column: int) -> list[str]:
+    position = Position("f.toml", 7, column)
+    return problem_text(
+        Problem(kind="definition.type", message="m", position=position, source_line=line, hint="do it")
+    ).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "shown", "caret"),
+    [
+        ("a = 1", 5, "a = 1", 4),
+        ("\ta = 1", 6, " a = 1", 5),
+        ("\x1b\x1ba", 3, "\\x1b\\x1ba", 8),
+        ("漢字 = 1", 6, "漢字 = 1", 7),
+        ("e\u0301 = 1", 6, "e\u0301 = 1", 4),
+        ("", 1, "", 0),
+        ("x" * 500 + "!", 501, "..." + "x" * 60 + "!", 63),
+        ("!" + "x" * 500, 1, "!" + "x" * 56 + "...", 0),
+    ],
+)
+def test_the_caret_stands_below_its_character(line: str, column: int, shown: str, caret: int) -> None:
+    assert problem(line, column) == [
+        f"f.toml:7:{column}: error[definition.type]: m",
+        f"7 | {shown}".rstrip() if not shown else f"7 | {shown}",
+        f"  | {' ' * caret}^",
+        "  = do it",
+    ]

@@ -1,0 +1,117 @@
+"""A few hundred interleavings of completion with cancel, pause, timeout and close: one end each, never none or two."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from typing import Any
+
+import pytest
+
+from statemachine_flow.builder import Workflow
+from statemachine_flow.engine.asynchronous import AsyncEngine
+from statemachine_flow.errors import SmfError
+from statemachine_flow.model import RetryPolicy
+from statemachine_flow.stores.memory import MemoryStore
+from statemachine_flow.testing import ManualClock
+from tests.engine.harness import Undying, add, check_run
+
+TRIALS = int(os.environ.get("SMF_RACES", "400"))
+
+
+async def race(seed: int) -> str:
+    """A run of four steps, and an operator who does two things to it at some turn of the loop."""
+    rng = random.Random(seed)
+    clock, store = ManualClock(), MemoryStore()
+    engine = AsyncEngine(Undying(store), clock=clock, grace=0.05, rng=rng)
+
+    async def body(turns: int, fails: bool) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if fails:
+            raise ValueError
+
+    workflow = Workflow("race", timeout=30 if rng.random() < 0.2 else None)
+    for index in range(4):
+        add(
+            workflow,
+            f"s{index}",
+            body,
+            needs=[f"s{index - 1}"] if index and rng.random() < 0.7 else None,
+            with_={"turns": rng.randrange(4), "fails": rng.random() < 0.1},
+            timeout=rng.choice([None, 5]),
+            retry=RetryPolicy(max_attempts=2, delay=1, jitter="none") if rng.random() < 0.3 else None,
+        )
+    run_id = await engine.start(workflow)
+    told: list[Any] = []
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        for _ in range(2):
+            action = rng.choice(["cancel", "cancel", "pause", "interrupt", "resume", "time", "close"])
+            for _ in range(rng.randrange(12)):
+                await asyncio.sleep(0)
+            group.create_task(act(engine, clock, run_id, action, told))
+        await end(store, engine, clock, run_id)
+    fold = check_run(store, run_id)
+    ends = [record.kind for record in store.records(run_id) if record.kind in {"run.complete", "run.settle", "run.fail"}]
+    assert len(ends) == 1, ends
+    assert fold.alive_steps == 0
+    await engine.close()
+    return str(fold.state)
+
+
+async def act(engine: AsyncEngine, clock: ManualClock, run_id: str, action: str, told: list[Any]) -> None:
+    try:
+        if action == "time":
+            clock.advance(6)
+        elif action == "close":
+            await engine.close()
+        elif action == "interrupt":
+            await engine.pause(run_id, interrupt=True)
+        else:
+            await getattr(engine, action)(run_id)
+    except SmfError as error:
+        assert error.kind in {"run.state", "transition.refused", "usage.closed"}
+        told.append(error)
+
+
+async def end(store: MemoryStore, engine: AsyncEngine, clock: ManualClock, run_id: str) -> None:
+    """Let time pass and resume what was paused, until the run is at its end."""
+    while True:
+        for _ in range(50):
+            await asyncio.sleep(0)
+        clock.advance(0.1)
+        row = store.row(run_id)
+        assert row is not None
+        if row.state in {"completed", "cancelled", "failed"} and row.owner is None:
+            return
+        if row.state == "paused" and row.owner is None:
+            other = engine
+            if engine._closed:
+                other = AsyncEngine(Undying(store), clock=clock, functions=dict(engine._core.functions._registered))
+            try:
+                resumed = asyncio.create_task(other.resume(run_id))
+                while not resumed.done():
+                    await asyncio.sleep(0)
+                    clock.advance(0.1)
+                resumed.result()
+            except SmfError as error:
+                assert error.kind in {"run.state", "transition.refused", "usage.closed"}
+            if other is not engine:
+                await other.close()
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_case_77_every_interleaving_has_one_end(block: int) -> None:
+    size = TRIALS // 4
+    for seed in range(block * size, (block + 1) * size):
+        try:
+            asyncio.run(race(seed))
+        except BaseException as error:
+            error.add_note(f"seed {seed}")
+            raise
+
+
+def test_the_interleavings_reach_every_end() -> None:
+    ends = {asyncio.run(race(seed)) for seed in range(60)}
+    assert ends == {"completed", "cancelled", "failed"}
