@@ -112,7 +112,7 @@ def _import(name: str) -> Function:
         raise FunctionError(
             f"{name!r} cannot be imported: {error}", hint="is its folder on the Python path?"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script without a main guard may end in sys.exit()
         raise FunctionError(f"{name!r}: importing {module_name} raised {type(error).__name__}: {error}") from error
     function = getattr(module, attribute, None)
     if not callable(function):

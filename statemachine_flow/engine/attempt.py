@@ -57,8 +57,12 @@ def _completed(
     if len(encoded) <= INLINE_LIMIT:
         return Outcome(status="completed", output=encoded, outputs=outputs)
     spill = attempt.open_spill()
-    spill.write(encoded)
-    return Outcome(status="completed", outputs=outputs, blob=spill.finish())
+    try:
+        spill.write(encoded)
+        return Outcome(status="completed", outputs=outputs, blob=spill.finish())
+    except BaseException:
+        spill.discard()
+        raise
 
 
 def _declared(planned: PlannedStep, names: Mapping[str, Any]) -> bytes | None:

@@ -28,6 +28,8 @@ from statemachine_flow.plan import Plan
 from statemachine_flow.snapshot import decode_definition, encode_definition
 from statemachine_flow.stores.base import NewRun, Request, RunRow, Store, Write
 
+#: How many compiled definitions an engine keeps.
+_PLANS_KEPT: Final = 16
 #: How often an engine with runs looks for requests of other processes: the store's change counter is read, no more.
 WATCH_SECONDS: Final = 0.5
 
@@ -93,21 +95,20 @@ class Core:
 
     # --- runs
 
-    def plan_of(self, definition: Definition) -> Plan:
-        """The definition's plan; the last few are kept."""
-        key = definition.content_hash
-        plan = self._plans.get(key)
+    def _plan(self, content_hash: str, definition: Callable[[], Definition]) -> Plan:
+        """The plan of a definition; the last few are kept, so that runs of one workflow share it."""
+        plan = self._plans.get(content_hash)
         if plan is None:
-            while len(self._plans) >= 16:  # noqa: PLR2004 - a handful, so that an engine with many workflows stays small
+            while len(self._plans) >= _PLANS_KEPT:
                 del self._plans[next(iter(self._plans))]
-            plan = self._plans[key] = Plan(definition)
+            plan = self._plans[content_hash] = Plan(definition())
         return plan
 
     def begin(self, run_id: str, definition: Definition, created: Created, listener: Listener | None) -> Worker:
         """Put a new run to work; its first commit creates it."""
         fold = RunFold(run_id)
         now = self.clock.now()
-        decider = self._decider(self.plan_of(definition), fold)
+        decider = self._decider(self._plan(created.definition, lambda: definition), fold)
         decider.begin(now, created)
         row = RunRow(
             id=run_id,
@@ -154,9 +155,13 @@ class Core:
         body = self.store.definition(row.definition)
         if body is None:
             raise StoreError("the run's definition is gone", kind="store.corrupt", run=row.id)
-        plan = self._plans.get(row.definition) or self.plan_of(decode_definition(body))
+        plan = self._plan(row.definition, lambda: decode_definition(body, run=row.id))
         fold = RunFold(row.id)
+        # The row was read before the journal: records may have come since, but none may be missing.
         fold.replay(self.store.records(row.id))
+        if fold.seq < row.seq:
+            message = f"the journal is damaged: it ends at record {fold.seq}, and {row.seq} were written"
+            raise StoreError(message, kind="store.corrupt", run=row.id, seq=fold.seq + 1)
         return plan, fold
 
     def view(self, run_id: str) -> Run:

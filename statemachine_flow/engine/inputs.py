@@ -45,11 +45,11 @@ def complete_inputs(definition: Definition, given: Mapping[str, Any], cwd: str) 
     values: dict[str, Any] = {}
     for name, declared in definition.inputs.items():
         value = given.get(name)
-        value = declared.default if value is None else value
         if value is None:
+            value = declared.default
             if declared.must_be_given:
                 problems.append(_problem("input.missing", name, f"input '{name}' ({declared.type}) was not given"))
-        else:
+        if value is not None:
             problems.extend(check_value(name, declared, value))
             if declared.type == "path" and isinstance(value, str | Path):
                 value = str(Path(cwd, value))

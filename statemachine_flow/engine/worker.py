@@ -7,6 +7,7 @@ it: that is the whole of "recorded before its body begins" and "never told befor
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, final
@@ -97,6 +98,7 @@ class Worker:
         self._answered: list[int] = []
         self._alive: dict[str, _Alive] = {}
         self._timers: dict[str, Timer] = {}
+        self._context = contextvars.copy_context()
 
     # --- events, each followed by a commit
 
@@ -229,7 +231,8 @@ class Worker:
             grace=host.grace,
             open_spill=host.store.open_blob,
         )
-        task = asyncio.get_running_loop().create_task(self._run(launch, attempt))
+        # What one step sets in a context variable is nothing to the next; all begin with the starter's.
+        task = asyncio.get_running_loop().create_task(self._run(launch, attempt), context=self._context.copy())
         alive = self._alive[planned.id] = _Alive(launch, context, task)
         if planned.timeout is not None:
             alive.timers.append(host.clock.call_later(planned.timeout, lambda: self._time_out(alive)))

@@ -24,6 +24,8 @@ from statemachine_flow.stores.schema import schema_sql
 APPLICATION_ID: Final = 0x736D6631
 #: Version of the tables.
 SCHEMA_VERSION: Final = 1
+#: How often the log of a new file is tried to be switched on while others do the same.
+_ATTEMPTS: Final = 100
 #: How long a write waits for another process's lock.
 BUSY_SECONDS: Final = 30
 
@@ -86,6 +88,7 @@ class Database:
             "fullfsync": ("ON", 1),
         }
         if not readonly:
+            self._switch_log_on()
             wanted = {"journal_mode": ("WAL", "wal"), **wanted}
         for pragma, (value, expected) in wanted.items():
             self.run(f"PRAGMA {pragma} = {value}")
@@ -94,6 +97,17 @@ class Database:
         if is_new:
             self._create_tables()
             self._identify()
+
+    def _switch_log_on(self) -> None:
+        """Openers of a new file that do this in the same moment refuse each other at once, so each tries again."""
+        for _ in range(_ATTEMPTS):
+            try:
+                self.run("PRAGMA journal_mode = WAL")
+            except apsw.BusyError:
+                with self:
+                    pass  # unlike the switch, a transaction waits for its turn
+            else:
+                return
 
     def _is_empty(self) -> bool:
         """Whether nothing was ever written: a file of no bytes, or one whose making was cut short."""

@@ -11,6 +11,7 @@ from typing import Any, Final, final
 
 import msgspec
 
+from statemachine_flow.errors import StoreError
 from statemachine_flow.journal import Record
 from statemachine_flow.stores.base import NewRun, Owner, Request, RunFilter, RunRow, Write
 from statemachine_flow.stores.blobs import BlobFolder, FolderSpill
@@ -192,5 +193,9 @@ def _parts(item: NewRun | Write) -> tuple[NewRun | None, Write]:
 
 def _row(values: Sequence[Any]) -> RunRow:
     fields = dict(zip(RunRow.__struct_fields__, values, strict=True))
-    fields["owner"] = None if fields["owner"] is None else _owner_decoder.decode(fields["owner"])
+    try:
+        fields["owner"] = None if fields["owner"] is None else _owner_decoder.decode(fields["owner"])
+    except msgspec.MsgspecError as error:
+        message = f"the owner of a run cannot be read: {error}"
+        raise StoreError(message, kind="store.corrupt", run=fields["id"]) from error
     return RunRow(**fields)

@@ -114,10 +114,11 @@ def test_an_invalid_document_has_exactly_its_problems(document: Path, tmp_path: 
 class Stage:
     """The world of one run: scripted functions, and a clock that moves on when nothing else can happen."""
 
-    def __init__(self, attempts: Mapping[str, Any]) -> None:
+    def __init__(self, attempts: Mapping[str, Any], max_parallel: int | None) -> None:
         self.clock = ManualClock()
         self.arguments: dict[str, list[Mapping[str, Any]]] = {}
         self._attempts = attempts
+        self._max_parallel = max_parallel or len(attempts) + 1
         self._changed = asyncio.Event()
         self._running: set[str] = set()
         self._asleep = 0
@@ -160,12 +161,17 @@ class Stage:
         while True:
             for _ in range(10):  # what the last tick set off, on the loop
                 await asyncio.sleep(0)
-            overdue = any(due <= self.clock.now() for due in self._due.values())
-            if (self._running or self._due) and len(self._running) == self._asleep and not overdue:
+            if self._is_idle():
                 self.clock.advance(TICK)
             else:
                 self._changed.clear()
                 await self._changed.wait()
+
+
+    def _is_idle(self) -> bool:
+        has_place = len(self._running) < self._max_parallel
+        begins = has_place and any(due <= self.clock.now() for due in self._due.values())
+        return bool(self._running or self._due) and len(self._running) == self._asleep and not begins
 
 
 def error_class(error: Mapping[str, Any]) -> type[Exception]:
@@ -176,7 +182,8 @@ def error_class(error: Mapping[str, Any]) -> type[Exception]:
 
 
 async def carry_out(document: Path, case: Mapping[str, Any]) -> tuple[smf.Run, list[smf.Event], Stage]:
-    workflow, stage = smf.load(document), Stage(case.get("attempts", {}))
+    workflow = smf.load(document)
+    stage = Stage(case.get("attempts", {}), workflow.definition.max_parallel)
     called = [step.verb.call for step in workflow.definition.steps if hasattr(step.verb, "call")]
     functions = dict.fromkeys(case.get("functions", called), stage.function)
     clock = None if "real_time" in case else stage.clock

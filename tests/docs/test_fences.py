@@ -28,7 +28,12 @@ from statemachine_flow.compiler import read_text
 from statemachine_flow.compiler.source import Format
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("dsl/*.md")), *sorted(ROOT.glob("examples/*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(ROOT.glob("dsl/*.md")),
+    *sorted(ROOT.glob("examples/*.md")),
+]
 FENCE = re.compile(r"^(`{3,})(\w+)([^\n`]*)\n(.*?)^\1[ ]*$", re.MULTILINE | re.DOTALL)
 DOCUMENTS = ("toml", "yaml", "json")
 
@@ -127,9 +132,7 @@ CHECKS = {
 
 
 @pytest.mark.parametrize("fence", ALL, ids=[f"{fence.page}:{fence.line}" for fence in ALL])
-def test_a_fenced_text_does_what_its_mark_says(
-    fence: Fence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fenced_text_does_what_its_mark_says(fence: Fence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
     assert fence.mode in CHECKS, f"{fence.page}:{fence.line}: mark the fence with one of {', '.join(CHECKS)}"
@@ -140,7 +143,12 @@ def test_fences_are_found_with_their_lines_and_marks() -> None:
     text = "# A\n\n```toml invalid definition.cycle\na = 1\n```\n\n```sh\nls\n```\n````json outputs\n```\n````\n"
 
     first, second = fences("page", text)
-    assert (first.line, first.mode, first.words[1:], first.text) == (4, "toml invalid", ("definition.cycle",), "a = 1\n")
+    assert (first.line, first.mode, first.words[1:], first.text) == (
+        4,
+        "toml invalid",
+        ("definition.cycle",),
+        "a = 1\n",
+    )
     assert (second.line, second.mode, second.text, second.before) == (11, "json outputs", "```\n", first)
 
 

@@ -37,7 +37,9 @@ def policy(**fields: Any) -> RetryPolicy:
     return RetryPolicy(**{"max_attempts": 4, "delay": 1.0, "jitter": "none", **fields})
 
 
-@pytest.mark.parametrize(("failures", "state", "attempts"), [(0, "completed", 1), (3, "completed", 4), (4, "failed", 4)])
+@pytest.mark.parametrize(
+    ("failures", "state", "attempts"), [(0, "completed", 1), (3, "completed", 4), (4, "failed", 4)]
+)
 def test_max_attempts_counts_the_first_try(world: World, failures: int, state: str, attempts: int) -> None:
     body = Outcomes(*[Flaky(str(index)) for index in range(failures)], "value")
     workflow = Workflow("attempts")
@@ -83,7 +85,9 @@ def test_the_delay_between_attempts_grows_as_the_policy_says(
         engine.quiet()
         world.clock.advance(0.125)
     engine.wait(run_id)
-    assert [later - earlier for earlier, later in zip(begun, begun[1:], strict=False)] == [delay * 1e6 for delay in delays]
+    assert [later - earlier for earlier, later in zip(begun, begun[1:], strict=False)] == [
+        delay * 1e6 for delay in delays
+    ]
 
 
 def test_an_attempt_does_not_begin_before_its_time(world: World) -> None:
@@ -114,7 +118,9 @@ def test_full_jitter_draws_between_nothing_and_the_delay_from_the_given_source(q
             quick_world.clock.advance(10)
 
     quick_world.open(rng=rng).run(workflow, on_event=hurry)
-    waits = [event.data["due"] - round(event.at.timestamp() * 1e6) for event in events.seen if event.kind == "step.back_off"]
+    waits = [
+        event.data["due"] - round(event.at.timestamp() * 1e6) for event in events.seen if event.kind == "step.back_off"
+    ]
     assert waits == [round(same.uniform(0, 10.0) * 1e6) for _ in range(49)]
     assert all(0 <= wait <= 10_000_000 for wait in waits)
     assert len(set(waits)) > 40
@@ -138,7 +144,9 @@ def test_full_jitter_draws_between_nothing_and_the_delay_from_the_given_source(q
         ({"retry_on": ("Flaky",), "abort_on": ("OSError",)}, 1),
     ],
 )
-def test_errors_are_chosen_by_class_base_class_or_dotted_name(world: World, fields: dict[str, Any], attempts: int) -> None:
+def test_errors_are_chosen_by_class_base_class_or_dotted_name(
+    world: World, fields: dict[str, Any], attempts: int
+) -> None:
     body = Outcomes(Flaky())
     workflow = Workflow("names")
     add(workflow, "a", body, retry=policy(**fields))

@@ -110,7 +110,9 @@ def test_a_step_whose_need_failed_is_skipped_whatever_its_condition_says(engine:
 def test_the_failure_of_an_optional_step_satisfies_its_dependents(engine: Driver) -> None:
     workflow = Workflow("optional")
     add(workflow, "lint", Outcomes(ValueError("no linter")), optional=True)
-    add(workflow, "report", lambda found: found, needs=["lint"], with_={"found": "${{ default(steps.lint.output, 7) }}"})
+    add(
+        workflow, "report", lambda found: found, needs=["lint"], with_={"found": "${{ default(steps.lint.output, 7) }}"}
+    )
     run = engine.run(workflow)
     assert (run.state, run.error) == ("completed", None)
     assert (states(run), run.steps["report"].output) == ({"lint": "failed", "report": "completed"}, 7)
@@ -181,7 +183,12 @@ def test_the_error_of_a_step_is_plain_data_for_expressions(engine: Driver) -> No
 def test_case_30_a_placeholder_in_a_value_stays_text(engine: Driver) -> None:
     workflow = Workflow("once")
     add(workflow, "first", lambda: "${{ inputs.secret }} {{ 7*7 }}")
-    add(workflow, "second", lambda x, y: [x, y], with_={"x": "${{ steps.first.output }}", "y": "<${{ steps.first.output }}>"})
+    add(
+        workflow,
+        "second",
+        lambda x, y: [x, y],
+        with_={"x": "${{ steps.first.output }}", "y": "<${{ steps.first.output }}>"},
+    )
     output = engine.run(workflow).steps["second"].output
     assert output == ["${{ inputs.secret }} {{ 7*7 }}", "<${{ inputs.secret }} {{ 7*7 }}>"]
 

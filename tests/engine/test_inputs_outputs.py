@@ -43,7 +43,9 @@ def echoing(**inputs: dict[str, Any]) -> Workflow:
         ("object", [{}, {"a": {"b": 1}}], ["x", [1]]),
     ],
 )
-def test_an_input_takes_its_type_and_nothing_like_it(engine: Driver, kind: str, good: list[Any], bad: list[Any]) -> None:
+def test_an_input_takes_its_type_and_nothing_like_it(
+    engine: Driver, kind: str, good: list[Any], bad: list[Any]
+) -> None:
     workflow = echoing(x={"type": kind})
     for value in good:
         outputs = engine.run(workflow, {"x": value}).outputs
@@ -356,7 +358,15 @@ def test_run_outputs_that_cannot_be_computed_fail_the_run_and_keep_every_step(en
 # --- text of every kind
 
 
-STRANGE = ["\x1b[2J", "\u202egnp.exe", "a\u0000b", "'; DROP TABLE runs; --", "%s %(x)s {0} {{x}}", "\ufeff", "\U0001f468\u200d\U0001f469"]
+STRANGE = [
+    "\x1b[2J",
+    "\u202egnp.exe",
+    "a\u0000b",
+    "'; DROP TABLE runs; --",
+    "%s %(x)s {0} {{x}}",
+    "\ufeff",
+    "\U0001f468\u200d\U0001f469",
+]
 
 
 @pytest.mark.parametrize("text", STRANGE, ids=ascii)

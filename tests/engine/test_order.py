@@ -172,7 +172,9 @@ def test_a_body_begins_only_after_its_start_is_durable(world: World) -> None:
 def test_a_listener_hears_of_a_record_only_once_it_is_durable(world: World) -> None:
     engine, reader = world.open(), world.inner()
     seen: list[tuple[int, int]] = []
-    engine.run(chain(5, lambda: 1), run_id="run", on_event=lambda event: seen.append((event.seq, len(reader.records("run")))))
+    engine.run(
+        chain(5, lambda: 1), run_id="run", on_event=lambda event: seen.append((event.seq, len(reader.records("run"))))
+    )
     assert [seq for seq, _ in seen] == list(range(1, len(seen) + 1))
     assert all(stored >= seq for seq, stored in seen)
 

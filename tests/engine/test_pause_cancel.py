@@ -382,7 +382,11 @@ def test_an_error_while_being_cancelled_is_told_in_the_reason(engine: Driver) ->
 def test_a_thread_that_never_ends_does_not_hold_up_a_cancel(engine: Driver) -> None:
     run_id, gate, _ = held(engine, is_async=False)
     run = engine.cancel(run_id)
-    assert (run.state, states(run), engine.core.threads.abandoned) == ("cancelled", {"a": "cancelled", "b": "cancelled"}, 1)
+    assert (run.state, states(run), engine.core.threads.abandoned) == (
+        "cancelled",
+        {"a": "cancelled", "b": "cancelled"},
+        1,
+    )
     before = kinds(engine, run_id)
     gate.open("late")
     engine.quiet()

@@ -53,7 +53,9 @@ async def race(seed: int) -> str:
             group.create_task(act(engine, clock, run_id, action, told))
         await end(store, engine, clock, run_id)
     fold = check_run(store, run_id)
-    ends = [record.kind for record in store.records(run_id) if record.kind in {"run.complete", "run.settle", "run.fail"}]
+    ends = [
+        record.kind for record in store.records(run_id) if record.kind in {"run.complete", "run.settle", "run.fail"}
+    ]
     assert len(ends) == 1, ends
     assert fold.alive_steps == 0
     await engine.close()

@@ -69,7 +69,7 @@ class Unhashable(Callable_):
     __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:
-        return True
+        return isinstance(other, Unhashable)
 
 
 def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -210,7 +210,9 @@ def test_plain_functions_run_in_threads_and_coroutines_on_the_loop(engine: Drive
 
 
 @pytest.mark.parametrize("is_async", [True, False])
-def test_context_variables_of_the_starter_reach_the_step_and_changes_stay_in_it(quick_world: World, is_async: bool) -> None:
+def test_context_variables_of_the_starter_reach_the_step_and_changes_stay_in_it(
+    quick_world: World, is_async: bool
+) -> None:
     def plain() -> str:
         before = VARIABLE.get()
         VARIABLE.set("changed")
@@ -308,9 +310,11 @@ def test_case_105_whatever_a_function_raises_fails_its_attempt_and_nothing_else(
     found = run.steps["a"].error
     assert found is not None
     name = getattr(error, "__name__", type(error).__name__)
-    assert (found.kind, found.name) == ("step.failed", name)
-    assert found.where is not None
-    assert "test_step_context.py" in found.where
+    if is_async and name == "StopIteration":
+        assert found.name == "RuntimeError"  # Python's own rule for coroutines
+    else:
+        assert (found.kind, found.name) == ("step.failed", name)
+        assert "test_step_context.py" in (found.where or "")
     assert driver.run(workflow).state == "completed"
 
 

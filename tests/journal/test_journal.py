@@ -87,7 +87,8 @@ def data_of(draw: st.DrawFn, kind: str, fold: RunFold, step: str | None) -> Data
         ),
         BackedOff: st.builds(BackedOff, error=ERRORS, due=st.integers(0, 2**52)),
     }
-    return draw(made[KINDS[kind]])
+    drawn: Data = draw(made[KINDS[kind]])
+    return drawn
 
 
 def legal(fold: RunFold) -> Iterator[tuple[str, str | None]]:
@@ -267,6 +268,12 @@ def test_records_that_are_swapped_with_their_numbers_are_corruption() -> None:
     records[7] = msgspec.structs.replace(one, seq=two.seq)
 
     assert error_of(records).kind == "store.corrupt"
+
+
+def test_the_chain_tells_the_run_from_a_step_of_any_name() -> None:
+    digests = {chain(bytes(16), 1, "step.start", 1, step, b"\x80") for step in (None, "None", "'None'", "", "a")}
+
+    assert len(digests) == 5
 
 
 def test_records_of_another_run_are_corruption() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from transitions import Machine  # noqa: TID251 - the stock machine, for comparison
+from transitions.core import Condition  # noqa: TID251 - as above
 
 from statemachine_flow.errors import TransitionRefused
 from statemachine_flow.journal import KINDS, RunFold
@@ -215,6 +217,44 @@ def test_a_refusal_does_not_grow_the_machine(name: str) -> None:
             guarded.fire(Cursor("nonsense"), trigger)
 
     assert {trigger: dict(event.transitions) for trigger, event in guarded.machine.events.items()} == before
+
+
+HOOKS: Mapping[str, Callable[[Machine, Callable[..., Any]], object]] = {
+    "prepare_event": lambda machine, hook: machine.prepare_event.append(hook),
+    "before_state_change": lambda machine, hook: machine.before_state_change.append(hook),
+    "after_state_change": lambda machine, hook: machine.after_state_change.append(hook),
+    "finalize_event": lambda machine, hook: machine.finalize_event.append(hook),
+    "prepare": lambda machine, hook: _pause(machine).prepare.append(hook),
+    "before": lambda machine, hook: _pause(machine).before.append(hook),
+    "after": lambda machine, hook: _pause(machine).after.append(hook),
+    "condition": lambda machine, hook: _pause(machine).conditions.append(Condition(hook)),
+    "on_exit": lambda machine, hook: machine.states["running"].on_exit.append(hook),
+    "on_enter": lambda machine, hook: machine.states["paused"].on_enter.append(hook),
+    "on_exception": lambda machine, hook: machine.on_exception.append(hook),
+    "nothing": lambda machine, hook: None,
+}
+
+
+def _pause(machine: Machine) -> Any:
+    return machine.events["pause"].transitions["running"][0]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_lean_machine_calls_every_hook_as_the_stock_one_does(hook: str) -> None:
+    """Nobody has hooks today; whoever adds one must not find it silently left out."""
+    seen = []
+    for machine in MACHINES:
+        calls: list[object] = []
+        guarded, cursor = lifecycle("run", machine), Cursor("running")
+        HOOKS[hook](guarded.machine, lambda *args, calls=calls, cursor=cursor: calls.append(cursor.state) or True)
+        guarded.fire(cursor, "pause")
+        assert cursor.state == "paused"
+        with contextlib.suppress(TransitionRefused):
+            guarded.fire(cursor, "pause")
+        seen.append(calls)
+
+    assert seen[0] == seen[1]
+    assert bool(seen[0]) == (hook != "nothing")
 
 
 def reachable(table: Mapping[str, Mapping[str, str]], start: str) -> set[str]:

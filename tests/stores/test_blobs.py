@@ -65,7 +65,7 @@ def limited(folder: Path, size: int) -> tuple[str, str, str, list[str]]:
 
 @posix
 @pytest.mark.parametrize(("size", "call"), [(100_000, "write"), (2000, "finish")])
-def test_case_66_a_file_that_may_not_grow_is_a_full_store_and_leaves_nothing(
+def test_case_57_a_file_that_may_not_grow_is_a_full_store_and_leaves_nothing(
     folder: Path, size: int, call: str
 ) -> None:
     """The small blob fits into the buffer, so its `finish` is the first to meet the limit."""
@@ -82,7 +82,7 @@ def test_a_blob_below_the_limit_is_kept(folder: Path) -> None:
 
 
 @posix
-def test_case_66_a_command_whose_output_fills_the_store_ends_with_the_stores_error(folder: Path) -> None:
+def test_case_57_a_command_whose_output_fills_the_store_ends_with_the_stores_error(folder: Path) -> None:
     """The child limits itself, then runs an endless command that spills into the folder."""
     program = """
 import asyncio, resource, sys
