@@ -47,7 +47,7 @@ async def start(
         return await _again(core, run_id, created, listener)
     worker = core.begin(run_id or new_run_id(), definition, created, listener)
     try:
-        await worker.durable
+        await asyncio.shield(worker.durable)  # a caller that gives up does not give up for others
     except ConflictError as error:
         if error.kind != "run.conflict":
             raise
@@ -88,7 +88,7 @@ async def go_on(core: Core, worker: Worker, by: str | None) -> None:
     check_code(core, worker)
     worker.start_clock()
     worker.tell(lambda decider, now: decider.advance(now))
-    await worker.durable
+    await asyncio.shield(worker.durable)  # a caller that gives up does not give up for others
 
 
 def require_resumable(row: RunRow) -> None:

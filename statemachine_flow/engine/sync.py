@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -50,6 +51,7 @@ class Engine:
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._closing = threading.Lock()
         self._closed = False
 
     # --- life
@@ -62,13 +64,16 @@ class Engine:
 
     def close(self) -> None:
         """Interrupt the runs under way, so that they can be resumed, and close the store. Twice does nothing."""
-        if self._closed:
-            return
-        self._call(lambda engine: engine.close())
-        self._closed = True
-        if self._loop is not None and self._thread is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+        self._require_own()
+        with self._closing:
+            if self._closed:
+                return
+            self._call(lambda engine: engine.close())
+            with self._lock:
+                self._closed = True
+            if self._loop is not None and self._thread is not None:
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._thread.join()
 
     def register(self, name: str, function: Function) -> None:
         """See `AsyncEngine.register`."""
@@ -96,7 +101,13 @@ class Engine:
         on_event: EventListener | None = None,
     ) -> Run:
         """See `AsyncEngine.run`. Ctrl-C leaves the run paused, to be resumed."""
-        started = self.start(workflow, inputs, run_id=run_id, on_event=on_event)
+        starting = self._submit(lambda engine: engine.start(workflow, inputs, run_id=run_id, on_event=on_event))
+        try:
+            started = self._result(starting)
+        except KeyboardInterrupt:
+            with contextlib.suppress(SmfError):
+                self._pause(self._result(starting))
+            raise
         return self._interruptible(started, lambda engine: engine.wait(started))
 
     def resume(
@@ -154,19 +165,36 @@ class Engine:
 
     def _call(self, make: Callable[[AsyncEngine], Coroutine[Any, Any, T]]) -> T:
         """Run one coroutine of the twin on the loop, and wait for it."""
-        return self._submit(make).result()
+        return self._result(self._submit(make))
 
     def _interruptible(self, run_id: str, make: Callable[[AsyncEngine], Coroutine[Any, Any, Run]]) -> Run:
         future = self._submit(make)
         try:
-            return future.result()
+            return self._result(future)
         except KeyboardInterrupt:
-            self._call(lambda engine: _interrupt(engine, run_id))
+            self._pause(run_id)
             raise
 
+    def _pause(self, run_id: str) -> None:
+        self._call(lambda engine: _interrupt(engine, run_id))
+
+    def _result(self, future: concurrent.futures.Future[T]) -> T:
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            if not self._closed:
+                raise
+            raise UsageError("the engine was closed meanwhile", kind="usage.closed") from None
+
     def _submit(self, make: Callable[[AsyncEngine], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
-        if self._closed:
-            raise UsageError("the engine is closed", kind="usage.closed")
+        self._require_own()
+        with self._lock:
+            if self._closed:
+                raise UsageError("the engine is closed", kind="usage.closed")
+            return asyncio.run_coroutine_threadsafe(make(self._engine), self._running_loop())
+
+    def _require_own(self) -> None:
+        """Refuse calls from another process than the engine's, and from the thread that would have to answer them."""
         if os.getpid() != self._pid:
             raise UsageError(
                 "the engine was made before a fork", kind="usage.forked", hint="open a new one in the child process"
@@ -176,15 +204,13 @@ class Engine:
                 "a coroutine or listener on the engine's own loop would wait for itself",
                 hint="use AsyncEngine, or call the engine from another thread",
             )
-        return asyncio.run_coroutine_threadsafe(make(self._engine), self._running_loop())
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_serve, args=(self._loop,), name="smf-engine", daemon=True)
-                self._thread.start()
-            return self._loop
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=_serve, args=(self._loop,), name="smf-engine", daemon=True)
+            self._thread.start()
+        return self._loop
 
 
 async def _interrupt(engine: AsyncEngine, run_id: str) -> None:
@@ -201,6 +227,16 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
+        loop.run_until_complete(_dismiss())
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()
+
+
+async def _dismiss() -> None:
+    """Tell those who still wait, such as for the run of another process; a task that does not listen is left."""
+    for task in asyncio.all_tasks():
+        if task is not asyncio.current_task():
+            task.cancel()
+    for _ in range(3):  # to the task, to its future, to the waiting thread
+        await asyncio.sleep(0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from statemachine_flow.errors import ExpressionError
@@ -132,7 +132,7 @@ def negate(value: Any) -> Any:
 def equal(evaluation: Evaluation, left: Any, right: Any) -> bool:
     """Whether two values are equal; values of different types are not, but for numbers of the same size."""
     if type(left) in SCALARS:
-        return bool(left == right)
+        return bool(left == right) and _alike(left, right)
     if isinstance(left, str):
         # Different lengths are told apart without a look at the characters.
         if isinstance(right, str) and len(left) == len(right):
@@ -140,7 +140,26 @@ def equal(evaluation: Evaluation, left: Any, right: Any) -> bool:
     elif isinstance(left, CONTAINER) and isinstance(right, CONTAINER):
         evaluation.walk(left)
         evaluation.walk(right)
+        return bool(left == right) and _alike(left, right)
     return bool(left == right)
+
+
+def _alike(left: Any, right: Any) -> bool:
+    """Whether values that Python takes for equal have booleans in the same places: to Python, true is 1."""
+    pending = [(left, right)]
+    while pending:
+        one, other = pending.pop()
+        if (type(one) is bool) is not (type(other) is bool):
+            return False
+        if isinstance(one, LIST) and isinstance(other, LIST):
+            pairs: Iterable[tuple[Any, Any]] = zip(one, other, strict=True)
+        elif isinstance(one, Mapping) and isinstance(other, Mapping):
+            pairs = ((item, other[key]) for key, item in one.items())
+        else:
+            continue
+        # Texts are equal to texts alone: most of a large value needs no second look.
+        pending.extend(pair for pair in pairs if type(pair[0]) is not str)
+    return True
 
 
 def not_equal(evaluation: Evaluation, left: Any, right: Any) -> bool:
@@ -173,7 +192,7 @@ def contained(evaluation: Evaluation, item: Any, container: Any) -> bool:
         else:
             evaluation.handle(container)
             evaluation.handle(item, times=len(container))
-        return item in container
+        return item in container and any(_alike(item, other) for other in container if item == other)
     if isinstance(container, Mapping):
         return _checked_key(item) in container
     raise ExpressionError(f"cannot look for something in {word_for(container)}")

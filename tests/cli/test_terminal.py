@@ -196,5 +196,6 @@ def test_case_41_a_terminal_that_goes_away_pauses_the_run(
     terminal.hang_up()
 
     assert terminal.process.wait(timeout=60) == 129
-    status = smf("status", "r1", "--json").json  # type: ignore[attr-defined]  # see conftest
+    status = smf("status", "r1", "--json").json
+    print(status)  # type: ignore[attr-defined]  # see conftest
     assert (status["state"], status["reason"]) == ("paused", "stopped by SIGHUP")

@@ -34,7 +34,7 @@ _RUN_FAILED = ("run.failed", "run.timeout", "run.outputs")
 def exit_code(kind: str) -> int:
     if kind in _RUN_FAILED:
         return int(Exit.FAILED)
-    return (_CLASSES.get(kind) or _CLASSES[kind.split(".")[0]]).exit_code
+    return (_CLASSES.get(kind) or _CLASSES[kind.partition(".")[0]]).exit_code
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -123,14 +123,17 @@ def test_a_stolen_claim_stops_every_attempt_of_the_old_owner(world: World) -> No
 def test_a_fenced_engine_may_take_its_run_back(world: World) -> None:
     first, gate = world.open(), Gate()
     held(first, gate)
-    store, row = world.inner(), world.inner().row("r")
+    waiting = first.later("wait", "r")
+    first.quiet()
+    store = world.inner()
+    row = store.row("r")
     assert row is not None
     thief = new_owner()
     store.claim("r", row.epoch, thief)
     retire(thief)
     gate.open(1)
     with pytest.raises(ConflictError):
-        first.wait("r")
+        waiting.result(PATIENCE)
     assert first.resume("r").state == "completed"
 
 
@@ -316,7 +319,6 @@ def test_a_request_that_the_last_owner_left_is_granted_by_the_next(world: World)
     held(first, gate)
     held(third, other, "another")
     second.cancel("r", timeout=0)
-    world.clock.advance(1) if False else None
     third.on_loop(look(third))
     first.kill()
     third.register("a", gate.ahold)

@@ -230,7 +230,6 @@ HOOKS: Mapping[str, Callable[[Machine, Callable[..., Any]], object]] = {
     "condition": lambda machine, hook: _pause(machine).conditions.append(Condition(hook)),
     "on_exit": lambda machine, hook: machine.states["running"].on_exit.append(hook),
     "on_enter": lambda machine, hook: machine.states["paused"].on_enter.append(hook),
-    "on_exception": lambda machine, hook: machine.on_exception.append(hook),
     "nothing": lambda machine, hook: None,
 }
 
