@@ -25,7 +25,7 @@ def parse_duration(text: str) -> float:
         text: units from large to small without blanks (`w d h m s ms`), or ISO 8601 with weeks to seconds.
 
     Returns:
-        Seconds, above 0 and at most `MAX_SECONDS`.
+        Seconds, to the microsecond, above 0 and at most `MAX_SECONDS`.
 
     Raises:
         ValueError: the text is no duration, or outside the range; the message says which.
@@ -45,10 +45,12 @@ def parse_duration(text: str) -> float:
 
 
 def check_seconds(seconds: float) -> float:
-    """`seconds` itself if it lies above 0 and at most `MAX_SECONDS`; ValueError otherwise."""
-    if not 0 < seconds <= MAX_SECONDS:
-        raise ValueError(f"a duration lies above 0 and at most {MAX_SECONDS / 86400:g} days")
-    return float(seconds)
+    """`seconds` to the microsecond if it lies above 0 and at most `MAX_SECONDS`; ValueError otherwise."""
+    # Finer than any clock here can tell, and what is rounded here reads back as the same number.
+    rounded = round(float(seconds), 6)
+    if not 0 < rounded <= MAX_SECONDS:
+        raise ValueError(f"a duration lies between a microsecond and {MAX_SECONDS / 86400:g} days")
+    return rounded
 
 
 def format_duration(seconds: float) -> str:
@@ -58,10 +60,10 @@ def format_duration(seconds: float) -> str:
         >>> format_duration(5400.0), format_duration(0.5), format_duration(0.0005)
         ('1h30m', '500ms', '0.5ms')
     """
-    milliseconds = seconds * 1000
+    milliseconds = round(seconds * 1000, 3)
     if milliseconds != int(milliseconds):
         # Written as plain decimals: an exponent is not part of the form.
-        return f"{milliseconds:.9f}".rstrip("0").rstrip(".") + "ms"
+        return f"{milliseconds:.3f}".rstrip("0") + "ms"
     rest, parts = int(milliseconds), []
     for unit, factor in _UNITS.items():
         amount, rest = divmod(rest, factor)

@@ -139,6 +139,10 @@ def jsonable(value: Any) -> Any:
         return sorted((jsonable(item) for item in value), key=str)
     if isinstance(value, list | tuple):
         return [jsonable(item) for item in value]
+    return _scalar_for_json(value)
+
+
+def _scalar_for_json(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, float) and not math.isfinite(value):
@@ -158,7 +162,7 @@ def _is_plain(value: Any, depth: int) -> bool:  # noqa: PLR0911 - one answer per
     if depth == 0:
         return False
     if kind is dict:
-        for key, item in value.items():
+        for key, item in value.items():  # noqa: SIM110 - as below
             if type(key) is not str or not _is_plain(item, depth - 1):
                 return False
         return True

@@ -3,6 +3,9 @@
 Handlers raise nothing: the command goes on waiting for its run, which comes to rest because it was paused. Pausing
 is asked for again until the command is done, so a signal is not lost that comes before the run exists or between
 two of its commits. A signal that was ignored when the process began (`nohup`) stays ignored.
+
+A thread acts on the signals, told by the interpreter through `signal.set_wakeup_fd`. Python's own handlers would run
+in the main thread, which is asleep on a lock: a signal that comes just before it falls asleep would wait for ever.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -38,40 +42,57 @@ class Interruption:
         self._engine = engine
         self._run_id = run_id
         self._done = threading.Event()
-        self._thread: threading.Thread | None = None
         #: The first signal that came.
         self.signal: signal.Signals | None = None
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Handle signals inside; outside they do what they did before. For the main thread only."""
+        """Act on signals inside; outside they do what they did before. For the main thread only."""
         before = {number: signal.getsignal(number) for number in _SIGNALS}
-        before = {number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)}
+        handlers = {number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)}
+        ours, interpreters = socket.socketpair()
+        interpreters.setblocking(False)
+        watcher = threading.Thread(target=self._watch, args=(ours, frozenset(handlers)), daemon=True)
+        watcher.start()
+        told_before = signal.set_wakeup_fd(interpreters.fileno(), warn_on_full_buffer=False)
         try:
-            for number in before:
-                signal.signal(number, self._handle)
+            for number in handlers:
+                signal.signal(number, _do_nothing)
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in handlers.items():
                 signal.signal(number, handler)
+            signal.set_wakeup_fd(told_before)
             self._done.set()
-            if self._thread is not None:
-                self._thread.join()
+            interpreters.close()  # which ends the watcher
+            watcher.join()
+            ours.close()
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal is None:
-            self.signal = signal.Signals(number)
-            name = self.signal.name
-            self._thread = threading.Thread(target=self._pause, args=(name,), name="smf-pause", daemon=True)
-            self._thread.start()
-        elif self.signal.name != "SIGHUP" or self.signal != number:
-            # A terminal that goes away may say so twice: the kernel and the shell each send a SIGHUP.
-            restore_terminal()
-            os._exit(128 + number)
+    def _watch(self, told: socket.socket, numbers: frozenset[int]) -> None:
+        """Act on each signal; ends when the other side is closed."""
+        pausing = threading.Thread(target=self._pause, daemon=True)
+        while data := told.recv(1):
+            number = data[0]
+            if number not in numbers or self._done.is_set():
+                continue
+            if self.signal is None:
+                self.signal = signal.Signals(number)
+                pausing.start()
+            elif self.signal.name != "SIGHUP" or self.signal != number:
+                # A terminal that goes away may say so twice: the kernel and the shell each send a SIGHUP.
+                restore_terminal()
+                pass
+        if self.signal is not None:
+            pausing.join()
 
-    def _pause(self, name: str) -> None:
+    def _pause(self) -> None:
+        name = "" if self.signal is None else self.signal.name
         say(f"{name}: pausing run {self._run_id}; once more to leave at once")
         while not self._done.is_set():
             with contextlib.suppress(SmfError):  # it does not exist yet, or is at rest by now
                 self._engine.pause(self._run_id, interrupt=True, reason=f"stopped by {name}")
             self._done.wait(_AGAIN_SECONDS)
+
+
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    """Take a signal: without a handler the interpreter tells nobody of it."""

@@ -258,11 +258,12 @@ class AsyncEngine:
     # --- reading
 
     async def get(self, run_id: str) -> Run:
-        """The run as the store has it.
+        """The run as the store has it; one that is just being started here is waited for.
 
         Raises:
             NotFoundError: no such run.
         """
+        await entry.until_durable(self._core, run_id)
         return self._core.view(run_id)
 
     async def list(

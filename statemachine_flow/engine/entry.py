@@ -28,7 +28,7 @@ async def start(
 ) -> Worker | Run:
     """Put a run to work and return once its start is durable; the run itself if it has come to rest before."""
     if run_id is not None:
-        await _until_durable(core, check_run_id(run_id))
+        await until_durable(core, check_run_id(run_id))
     definition, cwd = workflow.definition, _current_directory()
     values = encode_value(complete_inputs(definition, inputs, cwd))
     for name, function in workflow.functions.items():
@@ -55,7 +55,7 @@ async def start(
     return worker
 
 
-async def _until_durable(core: Core, run_id: str) -> None:
+async def until_durable(core: Core, run_id: str) -> None:
     """Of several starts under one id in the same moment the first creates the run; the others wait to find it."""
     while (worker := core.workers.get(run_id)) is not None and not worker.durable.done():
         await asyncio.wait((worker.durable,))

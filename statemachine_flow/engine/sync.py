@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar, final
 
 from statemachine_flow.engine.asynchronous import AsyncEngine, EventListener, WorkflowLike
+from statemachine_flow.engine.ids import new_run_id
 from statemachine_flow.engine.view import Event, Run
 from statemachine_flow.errors import SmfError, UsageError
 from statemachine_flow.functions import Function
@@ -101,14 +101,11 @@ class Engine:
         on_event: EventListener | None = None,
     ) -> Run:
         """See `AsyncEngine.run`. Ctrl-C leaves the run paused, to be resumed."""
-        starting = self._submit(lambda engine: engine.start(workflow, inputs, run_id=run_id, on_event=on_event))
-        try:
-            started = self._result(starting)
-        except KeyboardInterrupt:
-            with contextlib.suppress(SmfError):
-                self._pause(self._result(starting))
-            raise
-        return self._interruptible(started, lambda engine: engine.wait(started))
+        # Chosen here, so that a Ctrl-C in the middle of the start knows which run to pause.
+        chosen = new_run_id() if run_id is None else run_id
+        return self._interruptible(
+            chosen, lambda engine: engine.run(workflow, inputs, run_id=chosen, on_event=on_event)
+        )
 
     def resume(
         self, run_id: str, *, take_over: bool = False, by: str | None = None, on_event: EventListener | None = None
@@ -165,26 +162,19 @@ class Engine:
 
     def _call(self, make: Callable[[AsyncEngine], Coroutine[Any, Any, T]]) -> T:
         """Run one coroutine of the twin on the loop, and wait for it."""
-        return self._result(self._submit(make))
-
-    def _interruptible(self, run_id: str, make: Callable[[AsyncEngine], Coroutine[Any, Any, Run]]) -> Run:
-        future = self._submit(make)
         try:
-            return self._result(future)
-        except KeyboardInterrupt:
-            self._pause(run_id)
-            raise
-
-    def _pause(self, run_id: str) -> None:
-        self._call(lambda engine: _interrupt(engine, run_id))
-
-    def _result(self, future: concurrent.futures.Future[T]) -> T:
-        try:
-            return future.result()
+            return self._submit(make).result()
         except concurrent.futures.CancelledError:
             if not self._closed:
                 raise
             raise UsageError("the engine was closed meanwhile", kind="usage.closed") from None
+
+    def _interruptible(self, run_id: str, make: Callable[[AsyncEngine], Coroutine[Any, Any, Run]]) -> Run:
+        try:
+            return self._call(make)
+        except KeyboardInterrupt:
+            self._call(lambda engine: _interrupt(engine, run_id))
+            raise
 
     def _submit(self, make: Callable[[AsyncEngine], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
         self._require_own()

@@ -128,6 +128,8 @@ class RunFold:
         for record in records:
             if record.seq != self.seq + 1:
                 raise self._corrupt(record, f"expected record {self.seq + 1}, found {record.seq}")
+            if type(record.data) is not bytes:  # in a damaged file a column may have any type
+                raise self._corrupt(record, "its data is not bytes")
             digest = chain(self.digest, record.seq, record.kind, record.at, record.step, record.data)
             if digest != record.digest:
                 raise self._corrupt(record, "its checksum does not match")

@@ -195,7 +195,7 @@ def _row(values: Sequence[Any]) -> RunRow:
     fields = dict(zip(RunRow.__struct_fields__, values, strict=True))
     try:
         fields["owner"] = None if fields["owner"] is None else _owner_decoder.decode(fields["owner"])
-    except msgspec.MsgspecError as error:
-        message = f"the owner of a run cannot be read: {error}"
-        raise StoreError(message, kind="store.corrupt", run=fields["id"]) from error
-    return RunRow(**fields)
+        return msgspec.convert(fields, RunRow)
+    except (msgspec.MsgspecError, TypeError) as error:
+        # In a damaged file a column may even have another type than its table declares.
+        raise StoreError(f"the row of a run cannot be read: {error}", kind="store.corrupt") from error

@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from statemachine_flow import errors
+from statemachine_flow import errors, model
 from statemachine_flow.cli.exits import MEANINGS, Exit
-from statemachine_flow.expressions import FUNCTIONS
+from statemachine_flow.compiler.plain import MOST_PROBLEMS, Limits
+from statemachine_flow.durations import MAX_SECONDS
+from statemachine_flow.executors.process import CAPTURE_LIMIT, SPILL_LIMIT
+from statemachine_flow.expressions import FUNCTIONS, budget, values as values_of_expressions
+from statemachine_flow.expressions.template import MAX_RENDERED
+from statemachine_flow.values import MAX_DEPTH
 
 REFERENCE = Path(__file__).parents[2] / "dsl/reference.md"
 
@@ -42,6 +47,28 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
+def limits() -> Iterator[tuple[str, str, str]]:
+    document, mib = Limits(), 2**20
+    yield "document", f"{document.max_bytes // mib} MiB", "`definition.too_large`"
+    values = "values in a document: the root, values of mappings, items of lists"
+    yield values, f"{document.max_nodes:,}", "`definition.too_many`"
+    nesting = "mappings and lists inside each other, the root included"
+    yield nesting, f"{document.max_depth}", "`definition.too_deep`"
+    yield "steps", f"{model.MAX_STEPS:,}", "`definition.too_many`"
+    yield "whole numbers", f"{values_of_expressions.MAX_INTEGER.bit_length() + 1} bits", "`definition.number`"
+    yield "durations", f"{MAX_SECONDS / 86400:g} days", "`definition.range`"
+    yield "problems in one report", f"{MOST_PROBLEMS}", ""
+    yield "characters of an expression", f"{budget.MAX_TEXT:,}", "`expression.limit`"
+    yield "levels of an expression", f"{budget.MAX_DEPTH}", "`expression.too_deep`"
+    yield "steps of an evaluation", f"{budget.MAX_STEPS:,}", "`expression.limit`"
+    yield "characters and items that operators build", f"{budget.MAX_BUILT:,}", "`expression.limit`"
+    yield "characters and items of a computed value", f"{budget.MAX_RESULT:,}", "`expression.limit`"
+    yield "characters of a text with its placeholders replaced", f"{MAX_RENDERED:,}", "`expression.limit`"
+    yield "levels of a step's output", f"{MAX_DEPTH}", "`step.unserializable`"
+    yield "what is text of an output stream", f"{CAPTURE_LIMIT // mib} MiB", ""
+    yield "what is kept of an output stream", f"{SPILL_LIMIT // mib} MiB", ""
+
+
 def tables() -> dict[str, str]:
     """Name of each table, as its markers have it -> the table."""
     functions = [
@@ -54,6 +81,7 @@ def tables() -> dict[str, str]:
             ("kind", "meaning", "exit code"),
             [(f"`{kind}`", meaning, exit_code(kind)) for kind, meaning in errors.KINDS.items()],
         ),
+        "limits": table(("what", "limit", "kind"), limits()),
         "exit codes": table(("code", "meaning"), [(int(code), meaning) for code, meaning in MEANINGS.items()]),
     }
 

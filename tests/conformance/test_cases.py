@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import attrs
 import jsonschema
 import pytest
 
@@ -16,6 +17,9 @@ from statemachine_flow.errors import KINDS
 from statemachine_flow.executors.process import DEFAULT_ENV
 from statemachine_flow.expressions import Expression
 from statemachine_flow.expressions.functions import FUNCTIONS
+from statemachine_flow.model import Definition, Input, RetryPolicy, Step, document_key
+from statemachine_flow.steps.call import Call
+from statemachine_flow.steps.run import Run
 from tests.conformance.tables import REFERENCE, with_tables
 from tests.conformance.test_conformance import CASES, EXPECTATIONS, FORMATS, documents, expectation, is_expectation
 
@@ -38,6 +42,10 @@ def kinds_in(value: Any) -> Iterator[str]:
     if isinstance(value, list):
         for item in value:
             yield from kinds_in(item)
+
+
+def keys_of(cls: Any) -> set[str]:
+    return {document_key(field.name) for field in attrs.fields(cls)}
 
 
 def kinds_of(folder: str) -> set[str]:
@@ -108,6 +116,22 @@ def test_every_rule_that_is_referred_to_exists() -> None:
 def test_the_tables_of_the_reference_are_those_of_the_code() -> None:
     """`python -m tests.conformance.tables` writes them anew."""
     assert with_tables(TEXT) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("rule", "fields"),
+    [
+        ("TOP-1", {"dsl", *keys_of(Definition)}),
+        ("IN-1", keys_of(Input)),
+        ("STEP-4", {*keys_of(Step), *keys_of(Call), *keys_of(Run)} - {"id", "verb", "call", "run"}),
+        ("RETRY-1", keys_of(RetryPolicy)),
+    ],
+)
+def test_the_reference_lists_the_fields_that_there_are(rule: str, fields: set[str]) -> None:
+    table = re.search(r"(?:^\|[^\n]*\n)+", TEXT.partition(f"**{rule}.**")[2], re.MULTILINE)
+
+    assert table is not None
+    assert set(re.findall(r"^\| `(\w+)`", table[0], re.MULTILINE)) == fields
 
 
 @pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)

@@ -11,50 +11,19 @@ import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
 from statemachine_flow.engine.asynchronous import AsyncEngine
 from statemachine_flow.errors import SmfError
 from statemachine_flow.steps.base import StepContext
-from statemachine_flow.stores.base import NewRun, Owner, Store, Write
+from statemachine_flow.stores.base import NewRun, Store, Write
 from statemachine_flow.stores.memory import MemoryStore
 from statemachine_flow.stores.sqlite import SqliteStore
+from tests.crash.crash_store import CrashStore, When, records_of
 from tests.crash.scenarios import RUN_ID, SCENARIOS, Operator, Scene
-from tests.engine.harness import Died, Undying, check_run, final
-
-When = Literal["before", "after"]
-
-
-class CrashStore(Undying):
-    """A store whose engine dies at its n-th write; 0 means never."""
-
-    def __init__(self, inner: Store, at: int, when: When) -> None:
-        super().__init__(inner)
-        self.writes = 0
-        self._at = at
-        self._when = when
-
-    def _write(self, write: Callable[[], Any]) -> Any:
-        self.alive()
-        self.writes += 1
-        if self.writes != self._at:
-            return write()
-        if self._when == "after":
-            write()
-        self.dead = True
-        raise Died
-
-    def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:
-        return self._write(lambda: self.inner.commit(batch))  # type: ignore[no-any-return]
-
-    def claim(self, run_id: str, epoch: int, owner: Owner) -> bool:
-        return self._write(lambda: self.inner.claim(run_id, epoch, owner))  # type: ignore[no-any-return]
-
-    def release(self, run_id: str, epoch: int) -> None:
-        self._write(lambda: self.inner.release(run_id, epoch))
-
+from tests.engine.harness import Died, check_run, final
 
 class Stage:
     """One scenario on one store, with what bodies found when they began."""
@@ -76,6 +45,7 @@ class Stage:
         return asyncio.run(self._act(CrashStore(self.inner, at, when)))
 
     async def _act(self, store: CrashStore) -> tuple[bool, Any]:
+        self.scene.clock.advance(3600)  # nobody comes at once
         engine = AsyncEngine(store, clock=self.scene.clock, rng=random.Random(0), grace=0.05)
         try:
             async with asyncio.timeout(30):
@@ -207,8 +177,7 @@ def test_the_kill_table(new_store: Callable[[], Store], point: str) -> None:
     keep = probe.inner.commit
 
     def note(batch: Sequence[NewRun | Write]) -> list[str]:
-        writes = [item.write if isinstance(item, NewRun) else item for item in batch]
-        batches.append([f"{record.kind} {record.step}" for write in writes for record in write.records])
+        batches.append(records_of(batch))
         return keep(batch)
 
     probe.inner.commit = note  # type: ignore[method-assign]  # to learn which write holds which record

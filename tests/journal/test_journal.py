@@ -250,6 +250,18 @@ def test_every_flipped_bit_of_a_record_is_corruption_that_names_it(index: int) -
         assert (error.kind, error.run, error.seq) == ("store.corrupt", "r", changed.seq), changed
 
 
+@pytest.mark.parametrize("field", Record.__struct_fields__)
+@pytest.mark.parametrize("value", [None, 7, 1.5, "text", b"bytes"], ids=str)
+def test_a_field_of_another_type_is_corruption(field: str, value: object) -> None:
+    """SQLite gives what the file holds, whatever type the table declares."""
+    records = small()
+    if getattr(records[4], field) == value:
+        return
+    records[4] = msgspec.structs.replace(records[4], **{field: value})
+
+    assert error_of(records).kind == "store.corrupt"
+
+
 def test_a_dropped_doubled_or_swapped_record_is_corruption() -> None:
     records = small()
     for index in range(len(records) - 1):

@@ -1,0 +1,50 @@
+"""One process of a reference workflow, started as a script: it prints what became of the run, unless it dies first.
+
+usage: child.py STORE SCENARIO WRITE before|after BODY EFFECTS
+
+It dies by SIGKILL before or after its WRITE-th write (0: never), or in the body of the step BODY ("-": in none).
+Each body that begins appends `step attempt` to EFFECTS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import os
+import random
+import signal
+import sys
+
+from statemachine_flow.engine.asynchronous import AsyncEngine
+from statemachine_flow.steps.base import StepContext
+from statemachine_flow.stores.sqlite import SqliteStore
+from tests.crash.crash_store import CrashStore
+from tests.crash.scenarios import SCENARIOS, Scene
+from tests.engine.harness import final
+
+
+def die() -> None:
+    """End at once, with nothing flushed and nothing closed."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def begin(dying: str, effects: str, context: StepContext) -> None:
+    """The one side effect of a body, and perhaps its end."""
+    with open(effects, "a", encoding="utf-8") as file:
+        file.write(f"{context.step_id} {context.attempt}\n")
+    if dying == context.step_id and context.attempt == 1:
+        die()
+
+
+async def main(path: str, scenario: str, write: str, when: str, body: str, effects: str) -> None:
+    store = CrashStore(SqliteStore(path), int(write), "before" if when == "before" else "after", die)
+    scene = Scene(functools.partial(begin, body, effects))
+    scene.clock.advance(random.Random(os.getpid()).randint(3600, 7200))
+    async with AsyncEngine(store, clock=scene.clock, grace=0.05) as engine:
+        run = await SCENARIOS[scenario](engine, scene)
+        print(json.dumps([final(run), store.writes]))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
