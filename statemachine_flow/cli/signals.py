@@ -81,7 +81,7 @@ class Interruption:
             elif self.signal.name != "SIGHUP" or self.signal != number:
                 # A terminal that goes away may say so twice: the kernel and the shell each send a SIGHUP.
                 restore_terminal()
-                pass
+                os._exit(128 + number)
         if self.signal is not None:
             pausing.join()
 

@@ -156,7 +156,7 @@ def test_case_38_closed_and_full_streams_leave_the_run_alone(
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_case_38_a_run_ends_as_it_would_whoever_listens(command: list[str], smf: Smf, stream: str) -> None:
     with subprocess.Popen(
-        [*command, "run", "bad.toml", "--run-id", "r1"],
+        [*command, "run", "bad.toml", "--run-id", "r1", "--json"],
         stdout=subprocess.PIPE if stream == "stdout" else subprocess.DEVNULL,
         stderr=subprocess.PIPE if stream == "stderr" else subprocess.DEVNULL,
     ) as running:

@@ -92,6 +92,21 @@ def test_case_41_a_signal_pauses_the_run(document: str, name: str, start: Start,
     assert status["steps"]["a"]["state"] == "interrupted"
 
 
+def test_case_41_a_function_that_is_stuck_in_printing_is_left_behind(start: Start, folder: Path) -> None:
+    """It holds the lock of stdout, which Python wants for itself when it ends."""
+    text = (
+        "import sys\ndef block():\n    open('began', 'w').close()\n    sys.__stdout__.buffer.write(b'x' * 10_000_000)\n"
+    )
+    (folder / "deaf.py").write_text(text)
+    running = start("run", "blocking.toml", "--run-id", "r1", "--grace", "50ms")
+    step_began(folder)
+    assert running.stdout is not None
+    running.stdout.read(1)  # it prints, and now nobody reads on
+    running.send_signal(signal.SIGINT)
+
+    assert running.wait(timeout=60) == 130
+
+
 def test_case_41_a_run_that_was_interrupted_is_resumed(start: Start, folder: Path) -> None:
     first = start("run", "blocking.toml", "--grace", "50ms", "--json")
     step_began(folder)

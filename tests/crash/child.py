@@ -15,6 +15,7 @@ import os
 import random
 import signal
 import sys
+from pathlib import Path
 
 from statemachine_flow.engine.asynchronous import AsyncEngine
 from statemachine_flow.steps.base import StepContext
@@ -31,19 +32,20 @@ def die() -> None:
 
 def begin(dying: str, effects: str, context: StepContext) -> None:
     """The one side effect of a body, and perhaps its end."""
-    with open(effects, "a", encoding="utf-8") as file:
+    with Path(effects).open("a", encoding="utf-8") as file:
         file.write(f"{context.step_id} {context.attempt}\n")
     if dying == context.step_id and context.attempt == 1:
         die()
 
 
-async def main(path: str, scenario: str, write: str, when: str, body: str, effects: str) -> None:
+async def main(*words: str) -> None:
+    path, scenario, write, when, body, effects = words
     store = CrashStore(SqliteStore(path), int(write), "before" if when == "before" else "after", die)
     scene = Scene(functools.partial(begin, body, effects))
     scene.clock.advance(random.Random(os.getpid()).randint(3600, 7200))
     async with AsyncEngine(store, clock=scene.clock, grace=0.05) as engine:
         run = await SCENARIOS[scenario](engine, scene)
-        print(json.dumps([final(run), store.writes]))
+        sys.stdout.write(json.dumps([final(run), store.writes]))
 
 
 if __name__ == "__main__":

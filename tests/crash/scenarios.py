@@ -200,8 +200,8 @@ async def large_output(engine: AsyncEngine, scene: Scene) -> Run:
         return "x" * (1 << 20)
 
     workflow = Workflow("large")
-    first = add(workflow, "first", large)
-    add(workflow, "last", lambda x: len(x), with_={"x": first.output})
+    add(workflow, "first", large)
+    workflow.output("length", "${{ len(steps.first.output) }}")
     return await run_to_rest(engine, workflow, scene)
 
 

@@ -7,6 +7,7 @@ dead process leaves; a new engine then does what the operator wanted. `test_proc
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ from tests.crash.crash_store import CrashStore, When, records_of
 from tests.crash.scenarios import RUN_ID, SCENARIOS, Operator, Scene
 from tests.engine.harness import Died, check_run, final
 
+
 class Stage:
     """One scenario on one store, with what bodies found when they began."""
 
@@ -32,6 +34,8 @@ class Stage:
         self.inner = inner
         self.operator = operator
         self.scene = Scene(self._on_body)
+        #: Output of each step that had completed at the last check.
+        self.completed: dict[str, Any] = {}
 
     def _on_body(self, context: StepContext) -> None:
         """The attempt whose body begins is in the journal already."""
@@ -55,10 +59,8 @@ class Stage:
             assert store.dead
             return True, None
         finally:
-            try:
+            with contextlib.suppress(Died):
                 await engine.close()
-            except Died:
-                pass
 
     def check(self) -> None:
         """What must hold of the store whenever somebody looks."""
@@ -105,10 +107,10 @@ def test_a_death_at_any_write_ends_like_no_death(new_store: Callable[[], Store],
     for at in range(1, writes + 1):
         stage = Stage(new_store(), SCENARIOS[name])
         died, result = stage.act(at, when)
-        deaths += died
+        deaths, before = deaths + died, {}
         if died:
             stage.check()
-            before = dict(getattr(stage, "completed", {}))
+            before = stage.completed
             again, result = stage.act()
             assert not again
         stage.check()

@@ -19,10 +19,11 @@ _EVERY: list[tuple[EngineKind, StoreKind]] = [
 ]
 
 
-@pytest.fixture(params=_EVERY, ids="-".join)
+@pytest.fixture(params=_EVERY, ids=["-".join(kinds) for kinds in _EVERY])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """A world of every kind; at its end every run in it is checked against its journal."""
-    world = World(*request.param, tmp_path)
+    engine, store = request.param
+    world = World(engine, store, tmp_path)
     yield world
     world.close()
 

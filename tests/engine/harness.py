@@ -144,7 +144,7 @@ class Driver:
 
     async def _quiet(self) -> None:
         rounds = 0
-        while rounds < 5:  # noqa: PLR2004 - a conclusion takes a few turns of the loop
+        while rounds < 5:  # a conclusion takes a few turns of the loop
             await asyncio.sleep(0)
             rounds = 0 if self.core._committer._scheduled else rounds + 1
 

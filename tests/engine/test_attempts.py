@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import itertools
 import random
 from collections.abc import Callable
 from typing import Any
@@ -16,11 +17,11 @@ from statemachine_flow.model import RetryPolicy
 from tests.engine.harness import Driver, Events, Outcomes, World, add, kinds
 
 
-class Flaky(ConnectionError):
+class FlakyError(ConnectionError):
     """An error with a base class worth naming."""
 
 
-OWN_NAME = f"{Flaky.__module__}.{Flaky.__qualname__}"
+OWN_NAME = f"{FlakyError.__module__}.{FlakyError.__qualname__}"
 
 
 def hurrying(world: World) -> Callable[[Any], None]:
@@ -41,7 +42,7 @@ def policy(**fields: Any) -> RetryPolicy:
     ("failures", "state", "attempts"), [(0, "completed", 1), (3, "completed", 4), (4, "failed", 4)]
 )
 def test_max_attempts_counts_the_first_try(world: World, failures: int, state: str, attempts: int) -> None:
-    body = Outcomes(*[Flaky(str(index)) for index in range(failures)], "value")
+    body = Outcomes(*[FlakyError(str(index)) for index in range(failures)], "value")
     workflow = Workflow("attempts")
     add(workflow, "a", body, retry=policy())
     run = world.open().run(workflow, on_event=hurrying(world))
@@ -49,7 +50,7 @@ def test_max_attempts_counts_the_first_try(world: World, failures: int, state: s
     assert (step.state, step.attempt, body.attempts) == (state, attempts, attempts)
     if state == "failed":
         assert step.error is not None
-        assert (step.error.message, step.error.name) == ("3", "Flaky")  # the last error
+        assert (step.error.message, step.error.name) == ("3", "FlakyError")  # the last error
     else:
         assert (step.error, step.output) == (None, "value")
 
@@ -71,7 +72,7 @@ def test_the_delay_between_attempts_grows_as_the_policy_says(
 
     def body() -> None:
         begun.append(world.clock.now())
-        raise Flaky
+        raise FlakyError
 
     events = Events()
     workflow = Workflow("delays")
@@ -85,13 +86,11 @@ def test_the_delay_between_attempts_grows_as_the_policy_says(
         engine.quiet()
         world.clock.advance(0.125)
     engine.wait(run_id)
-    assert [later - earlier for earlier, later in zip(begun, begun[1:], strict=False)] == [
-        delay * 1e6 for delay in delays
-    ]
+    assert [later - earlier for earlier, later in itertools.pairwise(begun)] == [delay * 1e6 for delay in delays]
 
 
 def test_an_attempt_does_not_begin_before_its_time(world: World) -> None:
-    events, body = Events(), Outcomes(Flaky(), 1)
+    events, body = Events(), Outcomes(FlakyError(), 1)
     workflow = Workflow("delays")
     add(workflow, "a", body, retry=policy(delay=60.0))
     engine = world.open()
@@ -110,7 +109,12 @@ def test_full_jitter_draws_between_nothing_and_the_delay_from_the_given_source(q
     rng, same = random.Random(7), random.Random(7)
     events = Events()
     workflow = Workflow("jitter")
-    add(workflow, "a", Outcomes(Flaky()), retry=policy(max_attempts=50, delay=10.0, backoff="constant", jitter="full"))
+    add(
+        workflow,
+        "a",
+        Outcomes(FlakyError()),
+        retry=policy(max_attempts=50, delay=10.0, backoff="constant", jitter="full"),
+    )
 
     def hurry(event: Any) -> None:
         events(event)
@@ -130,24 +134,24 @@ def test_full_jitter_draws_between_nothing_and_the_delay_from_the_given_source(q
     ("fields", "attempts"),
     [
         ({}, 4),
-        ({"retry_on": ("Flaky",)}, 4),
+        ({"retry_on": ("FlakyError",)}, 4),
         ({"retry_on": ("ConnectionError",)}, 4),
         ({"retry_on": ("OSError", "ValueError")}, 4),
         ({"retry_on": (OWN_NAME,)}, 4),
         ({"retry_on": ("Exception",)}, 4),
         ({"retry_on": ("ValueError",)}, 1),
-        ({"retry_on": ("flaky",)}, 1),
-        ({"abort_on": ("Flaky",)}, 1),
+        ({"retry_on": ("flakyerror",)}, 1),
+        ({"abort_on": ("FlakyError",)}, 1),
         ({"abort_on": ("ConnectionError",)}, 1),
         ({"abort_on": (OWN_NAME,)}, 1),
         ({"abort_on": ("ValueError",)}, 4),
-        ({"retry_on": ("Flaky",), "abort_on": ("OSError",)}, 1),
+        ({"retry_on": ("FlakyError",), "abort_on": ("OSError",)}, 1),
     ],
 )
 def test_errors_are_chosen_by_class_base_class_or_dotted_name(
     world: World, fields: dict[str, Any], attempts: int
 ) -> None:
-    body = Outcomes(Flaky())
+    body = Outcomes(FlakyError())
     workflow = Workflow("names")
     add(workflow, "a", body, retry=policy(**fields))
     world.open().run(workflow, on_event=hurrying(world))
@@ -155,7 +159,7 @@ def test_errors_are_chosen_by_class_base_class_or_dotted_name(
 
 
 def test_an_error_that_is_not_retried_ends_the_attempts_that_are_left(engine: Driver, world: World) -> None:
-    body = Outcomes(Flaky(), KeyError("final"), "never")
+    body = Outcomes(FlakyError(), KeyError("final"), "never")
     workflow = Workflow("names")
     add(workflow, "a", body, retry=policy(abort_on=("KeyError",)))
     run = engine.run(workflow, on_event=hurrying(world))
@@ -191,7 +195,7 @@ def test_a_step_error_of_the_users_own_is_matched_by_the_name_it_gives(world: Wo
 
 
 def test_the_defaults_of_the_workflow_hold_for_steps_that_say_nothing(world: World) -> None:
-    said, unsaid = Outcomes(Flaky()), Outcomes(Flaky())
+    said, unsaid = Outcomes(FlakyError()), Outcomes(FlakyError())
     workflow = Workflow("defaults", retry=policy(max_attempts=3))
     add(workflow, "unsaid", unsaid, optional=True)
     add(workflow, "said", said, optional=True, retry=RetryPolicy(max_attempts=1))
@@ -216,7 +220,7 @@ def backing_off(world: World, body: Outcomes, delay: float = 60.0) -> tuple[str,
 
 
 def test_a_back_off_keeps_its_time_across_the_death_of_its_process(world: World) -> None:
-    body = Outcomes(Flaky("before"), "after")
+    body = Outcomes(FlakyError("before"), "after")
     run_id, _ = backing_off(world, body)
     due = world.clock.now() + 60_000_000
     world.clock.advance(20)
@@ -237,7 +241,7 @@ def test_a_back_off_keeps_its_time_across_the_death_of_its_process(world: World)
 
 
 def test_a_back_off_that_fell_due_while_nobody_worked_ends_at_the_resume(world: World) -> None:
-    body = Outcomes(Flaky(), "after")
+    body = Outcomes(FlakyError(), "after")
     run_id, _ = backing_off(world, body)
     world.clock.advance(3600)
     run = world.open(functions={"a": body}).resume(run_id)
@@ -245,7 +249,7 @@ def test_a_back_off_that_fell_due_while_nobody_worked_ends_at_the_resume(world: 
 
 
 def test_failures_before_a_death_count_against_the_limit_and_interruptions_do_not(world: World) -> None:
-    body = Outcomes(Flaky("1"), Flaky("2"), Flaky("3"), Flaky("4"), Flaky("5"))
+    body = Outcomes(FlakyError("1"), FlakyError("2"), FlakyError("3"), FlakyError("4"), FlakyError("5"))
     run_id, _ = backing_off(world, body)
     engine = world.open(functions={"a": body})
     resumed = engine.later("resume", run_id, on_event=hurrying(world))
@@ -263,7 +267,7 @@ def test_a_resume_in_a_busy_lane_puts_a_step_in_line_once(quick_world: World) ->
     async def a() -> None:
         calls.append("a")
         if len(calls) == 1:
-            raise Flaky
+            raise FlakyError
 
     async def b() -> None:
         began.set()
@@ -292,7 +296,7 @@ def test_a_resume_in_a_busy_lane_puts_a_step_in_line_once(quick_world: World) ->
 
 def test_the_journal_of_a_retried_step_tells_every_attempt(engine: Driver, world: World) -> None:
     workflow = Workflow("told")
-    add(workflow, "a", Outcomes(Flaky("one"), Flaky("two"), 3), retry=policy())
+    add(workflow, "a", Outcomes(FlakyError("one"), FlakyError("two"), 3), retry=policy())
     run = engine.run(workflow, on_event=hurrying(world))
     steps = [kind for kind in kinds(engine, run.id) if kind.startswith("step")]
     assert steps == ["step.start:a", "step.back_off:a"] * 2 + ["step.start:a", "step.complete:a"]

@@ -117,7 +117,7 @@ def test_the_blocking_engine_may_be_called_from_a_step_in_a_thread() -> None:
 def test_case_104_a_current_directory_that_is_gone_is_one_clear_error(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
-    before = os.getcwd()
+    before = Path.cwd()
     with Engine(tmp_path / "runs.db") as engine:
         os.chdir(gone)
         gone.rmdir()
@@ -150,7 +150,9 @@ METHODS: list[tuple[str, tuple[Any, ...]]] = [
 
 @pytest.mark.parametrize(("method", "arguments"), METHODS, ids=[name for name, _ in METHODS])
 @pytest.mark.parametrize("store", ["memory://", "file"])
-def test_a_closed_engine_refuses_every_call(tmp_path: Path, store: str, method: str, arguments: tuple[Any, ...]) -> None:
+def test_a_closed_engine_refuses_every_call(
+    tmp_path: Path, store: str, method: str, arguments: tuple[Any, ...]
+) -> None:
     where = tmp_path / "runs.db" if store == "file" else store
     engine = Engine(where)
     engine.run(simple(), run_id="r")
@@ -275,7 +277,7 @@ def world_of() -> dict[str, Any]:
     """What belongs to the program, not to a library in it."""
     return {
         "signals": {number: signal.getsignal(number) for number in signal.valid_signals()},
-        "cwd": os.getcwd(),
+        "cwd": Path.cwd(),
         "locale": locale.setlocale(locale.LC_ALL),
         "umask": [os.umask(mask := os.umask(0o22)), mask][1:],
         "environ": dict(os.environ),
@@ -315,7 +317,7 @@ def test_case_78_an_engine_from_before_a_fork_refuses_and_the_parents_run_is_unh
             pid = os.fork()
         if pid == 0:
             told = []
-            for call in (lambda: engine.list(), lambda: engine.run(simple()), lambda: engine.close()):
+            for call in (engine.list, lambda: engine.run(simple()), engine.close):
                 try:
                     call()
                 except UsageError as error:
@@ -383,7 +385,11 @@ def test_case_41_ctrl_c_pauses_the_run_and_reaches_the_caller(tmp_path: Path, ho
     assert (done.returncode, done.stdout, done.stderr) == (0, "caught\n", "")
     with Engine(tmp_path / "runs.db", functions={"a": lambda: "again"}) as engine:
         run = engine.get("r")
-        assert (run.state, run.reason, run.steps["a"].state) == ("paused", "interrupted from the keyboard", "interrupted")
+        assert (run.state, run.reason, run.steps["a"].state) == (
+            "paused",
+            "interrupted from the keyboard",
+            "interrupted",
+        )
         assert engine.resume("r").state == "completed"
 
 
@@ -413,10 +419,14 @@ except KeyboardInterrupt:
 
 
 def test_case_104_optimised_python_keeps_every_promise(tmp_path: Path) -> None:
-    text = "from statemachine_flow import Engine, load\nimport sys\n" + (
-        "with Engine(sys.argv[1]) as engine:\n"
-        "    print(engine.run(load('dsl = \"1\"\\nname = \"o\"\\n[steps]\\na = { run = [\"true\"] }\\n')).state)\n"
-    )
+    text = """
+from statemachine_flow import Engine, Workflow
+import sys
+workflow = Workflow("optimised")
+workflow.run("a", ["true"])
+with Engine(sys.argv[1]) as engine:
+    print(engine.run(workflow).state)
+"""
     command = [sys.executable, "-OO", "-c", text, str(tmp_path / "runs.db")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.stderr) == ("completed\n", "")

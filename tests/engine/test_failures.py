@@ -157,7 +157,7 @@ def test_a_retry_after_the_engine_was_closed_keeps_what_completed(world: World) 
     first = world.open()
     run_id, bodies = failed_run(first)
     first.kill()
-    second = world.open(functions={name: body for name, body in bodies.items()})
+    second = world.open(functions=bodies)
     run = second.retry(run_id)
     assert (run.state, bodies["done"].attempts, bodies["bad"].attempts) == ("completed", 1, 2)
 

@@ -6,7 +6,6 @@ import datetime as dt
 import decimal
 import hashlib
 import math
-import os
 import threading
 import uuid
 from collections.abc import Callable
@@ -113,7 +112,7 @@ def test_a_path_becomes_absolute_from_the_directory_the_run_was_started_in(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     workflow = echoing(x={"type": "path"}, y={"type": "path", "default": "sub/b"})
-    cwd = os.getcwd()
+    cwd = Path.cwd()
     assert engine.run(workflow, {"x": "a.txt"}).outputs == {"x": f"{cwd}/a.txt", "y": f"{cwd}/sub/b"}
     assert engine.run(workflow, {"x": "/abs/a.txt"}).outputs["x"] == "/abs/a.txt"
 
@@ -217,9 +216,9 @@ def deep() -> list[Any]:
         (lambda: [lambda: 1], "$[0]", "function"),
         (lambda: Text("x"), "$", "Text"),
         (lambda: {"e": ValueError("x")}, "$.e", "ValueError"),
-        (lambda: (value for value in ()), "$", "generator"),
+        (lambda: (digit for digit in "12"), "$", "generator"),
         (lambda: {"a": {(1, 2): 1}}, "$.a", "tuple"),
-        (lambda: threading.Lock(), "$", "lock"),
+        (threading.Lock, "$", "lock"),
         (lambda: {"a": ["\udcff"]}, "$.a[0]", "Unicode"),
         (cyclic, "$", "nested"),
         (deep, "$", "nested"),
@@ -319,7 +318,7 @@ def test_without_a_declaration_the_keys_of_a_mapping_are_the_outputs(engine: Dri
 
 def test_a_declared_output_that_cannot_be_computed_fails_the_step(engine: Driver) -> None:
     workflow = Workflow("declared")
-    add(workflow, "first", lambda: [], outputs={"first": "result[0]"})
+    add(workflow, "first", lambda: [0][1:], outputs={"first": "result[0]"})
     run = engine.run(workflow)
     error = run.steps["first"].error
     assert error is not None

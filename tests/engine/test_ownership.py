@@ -163,7 +163,7 @@ def test_a_store_that_fails_loses_the_run_and_the_same_engine_may_take_it_up_aga
     assert caught.value.kind == kind
     engine.quiet()
     assert (kinds(engine, "r"), after.attempts) == (before, 0)
-    del engine.store.commit  # type: ignore[misc]  # and is freed
+    del engine.store.commit  # and is freed
     run = engine.resume("r")
     assert (run.state, run.steps["a"].attempt, after.attempts) == ("completed", 2, 1)
 
@@ -182,7 +182,7 @@ def test_a_store_that_fails_at_the_start_leaves_no_run_and_the_next_start_works(
         engine.start(workflow, run_id="r")
     with pytest.raises(NotFoundError):
         engine.get("r")
-    del engine.store.commit  # type: ignore[misc]  # and is freed
+    del engine.store.commit  # and is freed
     assert (engine.run(workflow, run_id="r").state, body.attempts) == ("completed", 1)
 
 
@@ -212,10 +212,10 @@ def test_a_run_that_came_to_rest_between_a_look_and_a_claim_is_released_again(wo
     stale.owner, stale.state = None, "running"
 
     async def take() -> None:
-        second.core.row = lambda _: stale  # type: ignore[method-assign]  # what it saw before the run ended
+        second.core.row = lambda run_id: stale  # type: ignore[method-assign]  # what it saw before the run ended
         worker = second.core.take_hold("r")
         await worker.finished
-        del second.core.row  # type: ignore[method-assign]
+        del second.core.row
 
     second.on_loop(take())
     assert second.get("r").owner is None

@@ -58,7 +58,7 @@ def test_a_pause_with_interrupt_stops_what_is_under_way_and_a_resume_begins_it_a
 
 
 def test_an_interrupt_may_follow_a_pause_that_waits_too_long(engine: Driver) -> None:
-    run_id, gate, _ = held(engine)
+    run_id, _, _ = held(engine)
     paused = engine.later("pause", run_id)
     engine.quiet()
     assert engine.pause(run_id, interrupt=True).steps["a"].state == "interrupted"
@@ -172,7 +172,7 @@ def test_an_engine_that_closes_pauses_what_it_works_on(world: World) -> None:
 
 def test_an_engine_that_closes_does_not_wait_for_a_pause_that_waits(world: World) -> None:
     first = world.open()
-    run_id, gate, _ = held(first)
+    run_id, _, _ = held(first)
     paused = first.later("pause", run_id)
     first.quiet()
     first.close()
@@ -239,7 +239,7 @@ def orphaned_cancelling(_: Driver, world: World) -> str:
 
 
 async def cancelling(engine: Driver, run_id: str) -> None:
-    while (await engine._engine.get(run_id)).state != "cancelling":
+    while (await engine._engine.get(run_id)).state != "cancelling":  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0)
 
 

@@ -162,7 +162,7 @@ def check_failed(run: Run, expected: list[End]) -> None:
     for found, wanted in zip(ends_of(run), expected, strict=True):
         assert found in (wanted, "cancelled") or (found == "skipped" and wanted != "skipped")
     failed = [step for step in run.steps.values() if step.state == "failed" and not step._fold.forgiven]
-    first = min(failed, key=lambda step: step.ended_at or 0)  # type: ignore[arg-type, return-value]  # they have ended
+    first = min(failed, key=lambda step: step.ended_at or 0)
     assert run.error is not None
     assert run.error.step in {step.id for step in failed if step.ended_at == first.ended_at}
 

@@ -154,7 +154,9 @@ def test_a_start_whose_caller_gives_up_goes_on(world: World) -> None:
     assert body.attempts == 1
 
 
-@pytest.mark.parametrize("run_id", ["", ".", "..", "../x", "a/b", "-x", "_x", "a b", "\u00e9", "x" * 101, "a\n", "%", "\x00"])
+@pytest.mark.parametrize(
+    "run_id", ["", ".", "..", "../x", "a/b", "-x", "_x", "a b", "\u00e9", "x" * 101, "a\n", "%", "\x00"]
+)
 def test_an_id_outside_the_rule_is_refused_before_anything_happens(engine: Driver, run_id: str) -> None:
     with pytest.raises(UsageError) as caught:
         engine.start(once(Outcomes(1)), run_id=run_id)

@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def by_class(x: int, ctx: Any) -> list[Any]:
 by_class.__annotations__["ctx"] = StepContext
 
 
-class Callable_:
+class Called:
     """An object that is called like a function."""
 
     def __call__(self, x: int, ctx: StepContext) -> list[Any]:
@@ -63,7 +64,7 @@ class AsyncCallable:
         return [x, ctx.step_id]
 
 
-class Unhashable(Callable_):
+class Unhashable(Called):
     """An object that is equal to others, and so has no hash of its own."""
 
     __hash__ = None  # type: ignore[assignment]
@@ -88,8 +89,8 @@ def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
         by_class,
         keyword_only,
         as_coroutine,
-        Callable_(),
-        Callable_().method,
+        Called(),
+        Called().method,
         AsyncCallable(),
         Unhashable(),
         decorated(by_text),
@@ -253,12 +254,12 @@ class OwnBase(BaseException):
     pass
 
 
-class NoText(Exception):
+class NoTextError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
 
-class NoTextBase(BaseException):
+class NoTextBaseError(BaseException):
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
@@ -277,8 +278,8 @@ ERRORS: list[Any] = [
     StopIteration(1),
     StopAsyncIteration(),
     OwnBase("own"),
-    NoText(),
-    NoTextBase(),
+    NoTextError(),
+    NoTextBaseError(),
     asyncio.CancelledError(),
     concurrent.futures.CancelledError(),
     TimeoutError(),
@@ -337,7 +338,7 @@ def test_an_error_that_is_a_megabyte_long_is_cut(engine: Driver) -> None:
 
 def test_case_106_a_function_that_moves_the_process_about_is_contained(engine: Driver) -> None:
     """It may change what belongs to the process; the engine does not depend on it."""
-    before = os.getcwd()
+    before = Path.cwd()
     workflow = Workflow("moving")
     add(workflow, "moves", lambda: os.chdir("/"))
     workflow.run("pwd", ["pwd"], needs=["moves"])
@@ -345,7 +346,7 @@ def test_case_106_a_function_that_moves_the_process_about_is_contained(engine: D
         run = engine.run(workflow)
     finally:
         os.chdir(before)
-    assert run.steps["pwd"].output["stdout"].strip() == before
+    assert run.steps["pwd"].output["stdout"].strip() == str(before)
 
 
 def test_a_function_that_takes_other_arguments_fails_with_a_type_error(engine: Driver) -> None:

@@ -1,8 +1,9 @@
-"""Timeouts of attempts by the monotonic clock, deadlines of runs by the wall clock; what is left of what was stopped."""
+"""Timeouts of attempts by the monotonic clock, deadlines of runs by the wall clock, and what is left of both."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from statemachine_flow.builder import Workflow
 from statemachine_flow.model import RetryPolicy
 from statemachine_flow.steps.base import StepContext
-from tests.engine.harness import PATIENCE, Driver, Events, Gate, Outcomes, World, add, states
+from tests.engine.harness import PATIENCE, Events, Gate, Outcomes, World, add, states
 
 
 def test_a_coroutine_that_takes_too_long_is_cancelled_and_failed(world: World) -> None:
@@ -50,7 +51,7 @@ def test_a_thread_that_takes_too_long_is_left_to_itself_and_counted(world: World
     gate.open()
 
     async def returned() -> None:
-        while engine.core.threads.abandoned:
+        while engine.core.threads.abandoned:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0)
         ended.set()
 
@@ -62,8 +63,6 @@ def test_a_thread_that_takes_too_long_is_left_to_itself_and_counted(world: World
 @pytest.mark.parametrize("command", ["sleep 1000", "trap '' TERM; echo $$ > pid; sleep 1000 & wait"])
 def test_the_tree_of_a_command_that_takes_too_long_is_dead_when_it_is_reported(world: World, command: str) -> None:
     lifeline = world.folder / "lifeline"
-    import os
-
     os.mkfifo(lifeline)
     reader = os.open(lifeline, os.O_RDONLY | os.O_NONBLOCK)
     events, engine = Events(), world.open()
@@ -321,7 +320,3 @@ def test_no_timer_is_left_when_a_run_has_ended(world: World, tmp_path: Path) -> 
     add(workflow, "b", Outcomes(ValueError()), timeout=5, optional=True)
     engine.run(workflow)
     assert world.clock.waiting == 0
-
-
-def test_a_driver_of_each_kind_is_under_test(engine: Driver) -> None:
-    assert engine.core.clock is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 import subprocess
 import sys
@@ -27,8 +28,28 @@ def test_a_result_and_an_error_come_back() -> None:
     executor = ThreadExecutor()
     assert asyncio.run(executor.run(lambda: threading.current_thread().name)).startswith("smf-step-")
     with pytest.raises(KeyError, match="k"):
-        asyncio.run(executor.run(lambda: {}["k"]))
+        asyncio.run(executor.run(lambda: dict[str, int]()["k"]))
     executor.close()
+
+
+class Held:
+    """A function that says it began, in which thread, and waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.thread: threading.Thread | None = None
+        self._begun = threading.Event()
+        self.go = threading.Event()
+
+    def __call__(self) -> str:
+        self.thread = threading.current_thread()
+        self._begun.set()
+        assert self.go.wait(PATIENCE)
+        return "late"
+
+    async def begun(self) -> threading.Thread:
+        await asyncio.to_thread(self._begun.wait, PATIENCE)
+        assert self.thread is not None
+        return self.thread
 
 
 def raiser(error: BaseException) -> Any:
@@ -44,7 +65,8 @@ class Textless(BaseException):
 
 
 @pytest.mark.parametrize(
-    "error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), StopIteration(5), asyncio.CancelledError(), Textless()]
+    "error",
+    [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), StopIteration(5), asyncio.CancelledError(), Textless()],
 )
 def test_what_must_not_travel_through_the_loop_comes_back_wrapped(error: BaseException) -> None:
     async def main() -> None:
@@ -90,39 +112,36 @@ def test_as_many_threads_as_functions_at_once_and_idle_ones_are_used_again() -> 
 
 def test_closing_ends_every_idle_thread_and_a_busy_one_when_it_is_done() -> None:
     async def main() -> None:
-        for _ in range(3):
-            await executor.run(lambda: threads.append(threading.current_thread()))
-        task = asyncio.create_task(executor.run(lambda: (threads.append(threading.current_thread()), begun.set(), go.wait())))
-        await asyncio.to_thread(begun.wait, PATIENCE)
+        idle = [await executor.run(threading.current_thread) for _ in range(3)]
+        held = Held()
+        task = asyncio.create_task(executor.run(held))
+        busy = await held.begun()
         executor.close()
-        for thread in threads:
-            if thread is not threads[-1]:
-                thread.join(PATIENCE)
-        assert threads[-1].is_alive()
-        go.set()
+        for thread in {*idle} - {busy}:
+            thread.join(PATIENCE)
+        assert busy.is_alive()
+        held.go.set()
         await task
-        threads[-1].join(PATIENCE)
-        assert not any(thread.is_alive() for thread in threads)
+        busy.join(PATIENCE)
+        assert not any(thread.is_alive() for thread in [*idle, busy])
 
-    threads: list[threading.Thread] = []
-    begun, go = threading.Event(), threading.Event()
     executor = ThreadExecutor()
     asyncio.run(main())
 
 
 def test_a_caller_without_patience_gives_up_at_once_and_the_function_is_counted_until_it_ends() -> None:
     async def main() -> None:
-        task = asyncio.create_task(executor.run(lambda: (begun.set(), go.wait(), "late")))
-        await asyncio.to_thread(begun.wait, PATIENCE)
+        task = asyncio.create_task(executor.run(held))
+        await held.begun()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert executor.abandoned == 1
-        go.set()
-        while executor.abandoned:
+        held.go.set()
+        while executor.abandoned:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0)
 
-    begun, go = threading.Event(), threading.Event()
+    held = Held()
     executor = ThreadExecutor()
     asyncio.run(main())
     executor.close()
@@ -162,17 +181,17 @@ def test_a_patient_caller_gets_what_the_function_still_gives(result: Any) -> Non
 
 def test_a_second_cancel_ends_the_patience() -> None:
     async def main() -> None:
-        task = asyncio.create_task(executor.run(lambda: (begun.set(), go.wait()), patience=lambda: PATIENCE))
-        await asyncio.to_thread(begun.wait, PATIENCE)
+        task = asyncio.create_task(executor.run(held, patience=lambda: PATIENCE))
+        await held.begun()
         task.cancel()
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert executor.abandoned == 1
-        go.set()
+        held.go.set()
 
-    begun, go = threading.Event(), threading.Event()
+    held = Held()
     executor = ThreadExecutor()
     asyncio.run(main())
     executor.close()
@@ -180,21 +199,21 @@ def test_a_second_cancel_ends_the_patience() -> None:
 
 def test_a_function_that_ends_after_its_loop_did_harms_nobody() -> None:
     async def main() -> None:
-        task = asyncio.create_task(executor.run(lambda: (threads.append(threading.current_thread()), begun.set(), go.wait())))
-        await asyncio.to_thread(begun.wait, PATIENCE)
+        task = asyncio.create_task(executor.run(held))
+        await held.begun()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    threads: list[threading.Thread] = []
-    begun, go = threading.Event(), threading.Event()
+    held = Held()
     executor = ThreadExecutor()
     asyncio.run(main())
-    go.set()
+    held.go.set()
     assert asyncio.run(executor.run(lambda: 1)) == 1
     executor.close()
-    threads[0].join(PATIENCE)
-    assert not threads[0].is_alive()
+    assert held.thread is not None
+    held.thread.join(PATIENCE)
+    assert not held.thread.is_alive()
 
 
 def test_an_idle_thread_keeps_nothing_of_its_last_function_alive() -> None:
@@ -202,11 +221,12 @@ def test_an_idle_thread_keeps_nothing_of_its_last_function_alive() -> None:
         pass
 
     async def main() -> None:
-        large = Large()
-        references.append(weakref.ref(large))
-        await executor.run(lambda: (large, None)[1])
-        del large
+        await hand_over(Large())
         await executor.run(lambda: None)
+
+    async def hand_over(large: Large) -> None:
+        references.append(weakref.ref(large))
+        await executor.run(functools.partial(repr, large))
 
     references: list[Any] = []
     executor = ThreadExecutor()

@@ -86,13 +86,23 @@ def test_a_module_is_imported_on_first_use_and_kept(write: Write) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["os:system", "builtins:eval", "subprocess:run", "os.path:join", "importlib:import_module", "sys:exit", "json:dumps"],
+    [
+        "os:system",
+        "builtins:eval",
+        "subprocess:run",
+        "os.path:join",
+        "importlib:import_module",
+        "sys:exit",
+        "json:dumps",
+    ],
 )
 def test_case_22_the_standard_library_is_refused(name: str) -> None:
     assert "standard library" in refused(Functions(), name).message
 
 
-@pytest.mark.parametrize("name", ["kit:_secret", "_kit:work", "kit._inner:work", "kit:__import__", "kit.tools:__class__"])
+@pytest.mark.parametrize(
+    "name", ["kit:_secret", "_kit:work", "kit._inner:work", "kit:__import__", "kit.tools:__class__"]
+)
 def test_case_22_private_names_are_refused_before_anything_is_imported(name: str, write: Write) -> None:
     write("kit/__init__.py", "raise SystemExit('imported')")
     assert "private" in refused(Functions(), name).message
@@ -143,7 +153,9 @@ def test_registered_functions_need_no_allowance() -> None:
         ("import sys\nsys.exit(0)\n", "kit:work", "SystemExit"),
     ],
 )
-def test_a_name_that_leads_nowhere_is_told_with_the_reason(write: Write, text: str | None, name: str, word: str) -> None:
+def test_a_name_that_leads_nowhere_is_told_with_the_reason(
+    write: Write, text: str | None, name: str, word: str
+) -> None:
     if text is not None:
         write("kit.py", text)
     assert word in refused(Functions(), name).message
@@ -231,5 +243,14 @@ def test_what_importing_would_not_give_back_has_no_name(write: Write) -> None:
     def nested() -> None:
         pass
 
-    for function in (lambda: 1, nested, Holder.method, Holder().method, functools.partial(len), Holder(), module.old):
+    unnamed: list[Any] = [
+        lambda: 1,
+        nested,
+        Holder.method,
+        Holder().method,
+        functools.partial(len),
+        Holder(),
+        module.old,
+    ]
+    for function in unnamed:
         assert name_of(function) is None

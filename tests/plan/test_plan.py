@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
 from statemachine_flow.journal import RunFold
-from statemachine_flow.journal.records import Created, Failed, Reason, RunStarted, StepCompleted, StepStarted
-from statemachine_flow.journal.records import ErrorInfo
+from statemachine_flow.journal.records import Created, ErrorInfo, Failed, Reason, RunStarted, StepCompleted, StepStarted
 from statemachine_flow.model import Defaults, Definition, RetryPolicy, Step
 from statemachine_flow.plan import Frontier, Plan, backoff_delay
 from statemachine_flow.steps.call import Call
 from statemachine_flow.steps.run import Run
 from statemachine_flow.values import encode_value
-
-import msgspec
 
 
 def call(step_id: str, *needs: str, **options: Any) -> Step:
@@ -145,9 +144,7 @@ def test_with_a_limit_there_is_one_lane_for_all() -> None:
 
 def test_defaults_are_applied_where_a_step_says_nothing() -> None:
     own, common = RetryPolicy(max_attempts=9), RetryPolicy(max_attempts=2)
-    plan = plan_of(
-        call("said", retry=own, timeout=1.0), call("unsaid"), defaults=Defaults(retry=common, timeout=60.0)
-    )
+    plan = plan_of(call("said", retry=own, timeout=1.0), call("unsaid"), defaults=Defaults(retry=common, timeout=60.0))
     assert [(step.retry, step.timeout) for step in plan.steps] == [(own, 1.0), (common, 60.0)]
     (bare,) = plan_of(call("bare")).steps
     assert (bare.retry.max_attempts, bare.timeout) == (1, None)
@@ -188,7 +185,8 @@ def test_a_delay_is_never_longer_than_the_cap_and_never_negative(policy: RetryPo
     delay = backoff_delay(policy, failures, random.Random(seed))
     assert 0 <= delay <= policy.max_delay
     if policy.jitter == "none":
-        exact = policy.delay * (policy.factor ** min(failures - 1, 100) if policy.backoff == "exponential" else 1)
+        growth = math.log(policy.factor) * (failures - 1) if policy.backoff == "exponential" else 0.0
+        exact = math.exp(min(math.log(policy.delay) + growth, 700.0))
         assert delay == pytest.approx(min(exact, policy.max_delay))
 
 
