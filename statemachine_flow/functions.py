@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import inspect
 import sys
+import threading
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Final, final
@@ -70,21 +71,18 @@ class Functions:
             function = self._imported[name] = _import(name)
         return function
 
-    def pinned(self, names: Iterable[str]) -> Functions:
-        """The same functions, of which those under `names` stay what they are now, whatever is registered later.
+    def over(self, own: Mapping[str, Function]) -> Functions:
+        """These functions, below those that a workflow brought along; the registry itself stays as it is.
 
         Example:
             >>> functions = Functions({"one": lambda: 1})
-            >>> pinned = functions.pinned(["one"])
-            >>> functions.register("one", lambda: 2)
-            >>> functions.resolve("one")(), pinned.resolve("one")()
+            >>> functions.over({"one": lambda: 2}).resolve("one")(), functions.resolve("one")()
             (2, 1)
         """
-        pinned = Functions(allow=self._allow)
-        now = {name: self._registered[name] for name in names if name in self._registered}
-        pinned._registered = ChainMap(now, self._registered)
-        pinned._imported = self._imported
-        return pinned
+        below = Functions(allow=self._allow)
+        below._registered = ChainMap(dict(own), self._registered)
+        below._imported = self._imported
+        return below
 
     def _require_allowed(self, name: str) -> None:
         module, colon, attribute = name.partition(":")
@@ -104,8 +102,19 @@ class Functions:
             raise FunctionError(f"{name!r} is not among the allowed functions", hint="allow it, or register it")
 
 
+#: The name being imported for a run, per thread.
+_importing = threading.local()
+
+
+def imported_now() -> str | None:
+    """The function whose module this thread is importing for a run; None at any other time."""
+    return getattr(_importing, "name", None)
+
+
 def _import(name: str) -> Function:
     module_name, _, attribute = name.partition(":")
+    before = imported_now()
+    _importing.name = name
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
@@ -114,6 +123,8 @@ def _import(name: str) -> Function:
         ) from error
     except (Exception, SystemExit) as error:  # a script without a main guard may end in sys.exit()
         raise FunctionError(f"{name!r}: importing {module_name} raised {type(error).__name__}: {error}") from error
+    finally:
+        _importing.name = before
     function = getattr(module, attribute, None)
     if not callable(function):
         raise FunctionError(f"module {module_name} has no function {attribute!r}", hint="was it renamed?")

@@ -11,10 +11,9 @@ from typing import Any, Final
 import attrs
 
 from statemachine_flow.builder.refs import Ref
-from statemachine_flow.durations import check_seconds, format_duration
+from statemachine_flow.durations import MAX_SECONDS, check_seconds, format_duration
 from statemachine_flow.errors import ExpressionError, UsageError
 from statemachine_flow.expressions import Expression, Template
-from statemachine_flow.functions import Function, name_of
 from statemachine_flow.model import RetryPolicy
 
 #: Text such as `"30s"`, seconds, or a timedelta.
@@ -22,12 +21,6 @@ Duration = str | float | dt.timedelta
 
 #: What a step may be given besides its verb.
 OPTIONS: Final = frozenset({"needs", "when", "timeout", "retry", "optional", "outputs", "description"})
-
-
-def called_name(step_id: str, function: Function) -> str:
-    """How a document names a function: by import where that finds it, else by the step that brought it."""
-    own = getattr(function, "__name__", "")
-    return name_of(function) or (own if own.isidentifier() and not own.startswith("_") else step_id)
 
 
 def steps_read(step: Mapping[str, Any]) -> Iterable[str]:
@@ -55,27 +48,37 @@ def duration(value: Duration | None) -> str | None:
     """A duration as text.
 
     Raises:
-        UsageError: it lies outside the range of durations.
+        UsageError: it is no duration, or lies outside the range of durations.
     """
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, bool) or not isinstance(value, int | float | dt.timedelta):
+        raise UsageError(f"a duration is text such as '30s', seconds or a timedelta, not a {type(value).__name__}")
     seconds = value.total_seconds() if isinstance(value, dt.timedelta) else value
     try:
-        return format_duration(check_seconds(seconds))
+        # A whole number may be too large to become a float.
+        return format_duration(check_seconds(min(seconds, 2 * MAX_SECONDS)))
     except ValueError as error:
         raise UsageError(str(error)) from None
 
 
-def retry_policy(policy: RetryPolicy | None) -> dict[str, Any] | None:
-    """A retry policy as a mapping, without what it leaves at the default."""
+def retry_policy(policy: RetryPolicy | Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A retry policy as a mapping, without what it leaves at the default.
+
+    Raises:
+        UsageError: it is neither a policy nor a mapping.
+    """
     if policy is None:
         return None
-    default = RetryPolicy()
-    fields = {field.name: getattr(policy, field.name) for field in attrs.fields(RetryPolicy)}
-    changed = {name: value for name, value in fields.items() if value != getattr(default, name)}
-    return {
-        name: duration(value) if name in ("delay", "max_delay") else plain(value) for name, value in changed.items()
-    }
+    if isinstance(policy, Mapping):
+        given = dict(policy)
+    elif isinstance(policy, RetryPolicy):
+        default = RetryPolicy()
+        fields = {field.name: getattr(policy, field.name) for field in attrs.fields(RetryPolicy)}
+        given = {name: value for name, value in fields.items() if value != getattr(default, name)}
+    else:
+        raise UsageError(f"retry takes a RetryPolicy, or a mapping as in a document, not a {type(policy).__name__}")
+    return {name: duration(value) if name in ("delay", "max_delay") else plain(value) for name, value in given.items()}
 
 
 def _when(value: Any) -> Any:
@@ -83,9 +86,20 @@ def _when(value: Any) -> Any:
     return str(value)[4:-3] if isinstance(value, Ref) else value
 
 
-def _needs(value: Iterable[Any]) -> list[str]:
-    """Steps by id or by reference."""
-    return [step for need in value for step in (steps_read({"with": str(need)}) if isinstance(need, Ref) else [need])]
+def _needs(value: Any) -> list[str]:
+    """Steps by id or by reference; one may stand alone."""
+    if isinstance(value, str | Ref):
+        value = [value]
+    if not isinstance(value, Iterable):
+        raise UsageError(f"needs takes steps, not a {type(value).__name__}")
+    return [step for need in value for step in _steps_of(need)]
+
+
+def _steps_of(need: Any) -> Iterable[str]:
+    steps = steps_read({"with": str(need)}) if isinstance(need, Ref) else [need]
+    if not steps or not isinstance(need, str | Ref):
+        raise UsageError(f"needs takes steps, by id or by reference, and {need!r} is none")
+    return steps
 
 
 def without_none(**items: Any) -> dict[str, Any]:

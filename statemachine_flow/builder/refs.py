@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+import keyword
+import re
+from typing import Any, Final, final
+
+#: What may stand after a dot, unless it is a reserved word.
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 @final
@@ -25,12 +30,12 @@ class Ref:
     def __getattr__(self, name: str) -> Ref:
         if name.startswith("_"):
             raise AttributeError(name)
-        return Ref(f"{self._expression}.{name}")
+        return self[name]
 
-    def __getitem__(self, key: str | int) -> Ref:
-        if isinstance(key, str) and key.isidentifier() and not key.startswith("_"):
+    def __getitem__(self, key: str | int | slice | Ref) -> Ref:
+        if isinstance(key, str) and _NAME.fullmatch(key) and not keyword.iskeyword(key):
             return Ref(f"{self._expression}.{key}")
-        return Ref(f"{self._expression}[{key!r}]")
+        return Ref(f"{self._expression}[{_subscript(key)}]")
 
     def __str__(self) -> str:
         return f"${{{{ {self._expression} }}}}"
@@ -43,3 +48,11 @@ class Ref:
 
     def __iter__(self) -> Any:
         raise TypeError(f"{self._expression} has no value yet: it cannot be looped over while the workflow is built")
+
+
+def _subscript(key: Any) -> str:
+    """What stands in the brackets; what an expression cannot have there is the compiler's to refuse."""
+    if isinstance(key, slice):
+        parts = [key.start, key.stop] if key.step is None else [key.start, key.stop, key.step]
+        return ":".join("" if part is None else _subscript(part) for part in parts)
+    return str(key)[4:-3] if isinstance(key, Ref) else repr(key)

@@ -6,19 +6,19 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self, TypeVar, final
+from typing import Any, Self, TypeVar, cast, final
 
 from statemachine_flow.builder.forms import (
     OPTION_FORMS,
     OPTIONS,
     Duration,
-    called_name,
     duration,
     plain,
     retry_policy,
     steps_read,
     without_none,
 )
+from statemachine_flow.builder.names import called_names
 from statemachine_flow.builder.refs import Ref
 from statemachine_flow.compiler import load_definition
 from statemachine_flow.compiler.source import Source
@@ -62,7 +62,7 @@ class Workflow:
         description: str | None = None,
         max_parallel: int | None = None,
         timeout: Duration | None = None,
-        retry: RetryPolicy | None = None,
+        retry: RetryPolicy | Mapping[str, Any] | None = None,
         step_timeout: Duration | None = None,
     ) -> None:
         defaults = without_none(retry=retry_policy(retry), timeout=duration(step_timeout))
@@ -83,6 +83,7 @@ class Workflow:
         self._definition: Definition | None = None
         self._source: Source | None = None
         self._called: dict[str, Function] = {}
+        self._functions: dict[str, Function] = {}
 
     @classmethod
     def of(cls, definition: Definition, source: Source | None = None) -> Self:
@@ -204,7 +205,9 @@ class Workflow:
             DefinitionError: with everything that is wrong.
         """
         if self._definition is None:
-            self._definition, self._source = load_definition(self._finished())
+            names = called_names(self._document["steps"], self._called)
+            self._definition, self._source = load_definition(self._finished(names))
+            self._functions = {name: self._called[step_id] for step_id, name in names.items()}
         return self._definition
 
     @property
@@ -214,8 +217,13 @@ class Workflow:
 
     @property
     def functions(self) -> Mapping[str, Function]:
-        """The functions handed in, under the names the document gives them."""
-        return {called_name(step_id, function): function for step_id, function in self._called.items()}
+        """The functions handed in, under the names the document gives them.
+
+        Raises:
+            DefinitionError: with everything that is wrong with the document.
+        """
+        self.definition  # noqa: B018 - the names belong to the document as it was when it was made
+        return self._functions
 
     @property
     def origin(self) -> str | None:
@@ -273,25 +281,26 @@ class Workflow:
         unknown = sorted(set(options) - OPTIONS)
         if unknown:
             raise UsageError(f"a step has no option {unknown[0]!r}", hint=f"options: {', '.join(sorted(OPTIONS))}")
-        if callable(verb.get("call")):
-            self._called[step_id] = verb["call"]
         written = {name: OPTION_FORMS.get(name, plain)(value) for name, value in options.items() if value is not None}
         self._add("steps", step_id, {**written, **verb})
+        if callable(verb.get("call")):
+            self._called[step_id] = verb["call"]
         return Ref("steps")[step_id]
 
-    def _finished(self) -> dict[str, Any]:
+    def _finished(self, names: Mapping[str, str]) -> dict[str, Any]:
         """The document with functions named and needs filled in."""
-        steps = {step_id: self._finished_step(step_id, step) for step_id, step in self._document["steps"].items()}
+        steps = {step_id: _finished_step(step, names.get(step_id)) for step_id, step in self._document["steps"].items()}
         return {key: value for key, value in {**self._document, "steps": steps}.items() if value != {}}
 
-    def _finished_step(self, step_id: str, step: Mapping[str, Any]) -> dict[str, Any]:
-        finished = dict(step)
-        if step_id in self._called:
-            finished["call"] = called_name(step_id, self._called[step_id])
-        needs = dict.fromkeys([*finished.get("needs", ()), *steps_read(finished)])
-        if needs:
-            finished["needs"] = list(needs)
-        return finished
+
+def _finished_step(step: Mapping[str, Any], called: str | None) -> dict[str, Any]:
+    finished = dict(step)
+    if called is not None:
+        finished["call"] = called
+    needs = dict.fromkeys([*finished.get("needs", ()), *steps_read(finished)])
+    if needs:
+        finished["needs"] = list(needs)
+    return finished
 
 
 def load(source: str | os.PathLike[str]) -> Workflow:
@@ -302,6 +311,7 @@ def load(source: str | os.PathLike[str]) -> Workflow:
 
     Raises:
         DefinitionError: with every problem of the document.
+        UsageError: the source is neither.
 
     Example:
         >>> load('''
@@ -312,6 +322,9 @@ def load(source: str | os.PathLike[str]) -> Workflow:
         ... ''')
         <Workflow one with 1 steps>
     """
+    if not isinstance(cast(object, source), str | bytes | os.PathLike | Mapping):
+        accepted = "a Workflow, a Definition, the path of a document, or its text"
+        raise UsageError(f"a workflow is {accepted}, not a {type(source).__name__}")
     definition, origin = load_definition(source)
     return Workflow.of(definition, origin)
 

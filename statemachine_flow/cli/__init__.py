@@ -8,6 +8,7 @@ Layout:
     failures    errors as text and as JSON
     problems    what is wrong with a document, with the place and a caret
     carry       a run from its start to its rest: progress, signals, summary; shared by `run`, `resume` and `retry`
+    control     what `pause` and `cancel` share
     signals     what Ctrl-C and its relatives do to a run
     progress    a run's progress, as lines; `live` shows it as a table on a terminal
     inputs      the inputs of a run, from the command line

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
@@ -16,8 +15,6 @@ from statemachine_flow.cli.exits import MEANINGS, Exit
 from statemachine_flow.cli.output import prepare_streams
 
 _PROGRAM: Final = "smf"
-#: Within this time a thread ends that has nothing to do.
-_IDLE_SECONDS: Final = 0.2
 
 #: Command -> what it does; a test holds the commands' own help to it.
 COMMANDS: Final[dict[str, str]] = {
@@ -68,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `smf`.
 
     Args:
-        arguments: without the program's name; by default those of this process, which is then left for good.
+        arguments: without the program's name; by default those of this process.
 
     Returns:
         The exit code, see `exits`.
@@ -80,10 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from click.shell_completion import shell_complete  # noqa: PLC0415 - only the shell asks for it
 
         return shell_complete(group, {}, _PROGRAM, "_SMF_COMPLETE", completing)
-    code = _call(given)
-    if arguments is None:
-        _leave_abandoned_threads(code)
-    return code
+    return _call(given)
 
 
 def _call(arguments: list[str]) -> int:
@@ -101,19 +95,4 @@ def _call(arguments: list[str]) -> int:
 
         # Asked of the arguments themselves, for click may have failed to read them.
         options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-        try:
-            return report(error, as_json="--json" in options, debug="--debug" in options)
-        except BrokenPipeError:
-            return int(Exit.OK)
-
-
-def _leave_abandoned_threads(code: int) -> None:
-    """End the process at once if a step's function is still running that nobody waits for any more.
-
-    Python ends such threads anyhow, but may abort the process if one of them is printing at that moment.
-    """
-    for thread in threading.enumerate():
-        if thread.name.startswith("smf-step-"):
-            thread.join(_IDLE_SECONDS)
-            if thread.is_alive():
-                os._exit(code)  # all that was printed is flushed
+        return report(error, as_json="--json" in options, debug="--debug" in options)

@@ -8,15 +8,15 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import attrs
 import click
 
-from statemachine_flow.cli.describe import result_data, seconds_of
+from statemachine_flow.cli.describe import failure_of, is_elsewhere, result_data, seconds_of
 from statemachine_flow.cli.exits import exit_of_state
 from statemachine_flow.cli.options import DURATION, TEXT
-from statemachine_flow.cli.output import paint_state, sanitize, say, to_json, write
+from statemachine_flow.cli.output import error_line, paint_state, sanitize, say, to_json, write
 from statemachine_flow.cli.progress import show_progress
 from statemachine_flow.cli.signals import Interruption
 from statemachine_flow.cli.stores import command_line
@@ -24,9 +24,14 @@ from statemachine_flow.cli.times import span
 from statemachine_flow.engine.asynchronous import EventListener
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.view import Run
-from statemachine_flow.errors import StoreError
+from statemachine_flow.errors import ConflictError, StoreError, UsageError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+_CODE_MISSING: Final = (
+    "its functions cannot be imported here: call `smf` in the folder of their module, or with that folder in "
+    "PYTHONPATH, or resume the run in the program that it came from"
+)
 
 
 def engine_options(command: _F) -> _F:
@@ -66,9 +71,17 @@ def engine_options(command: _F) -> _F:
 
 
 def add_import_folders(origin: str | None) -> None:
-    """Let steps name functions of modules that lie beside the document, or in the current directory."""
+    """Let steps name functions of modules that lie beside the document, or in the current directory.
+
+    Raises:
+        UsageError: the current directory was deleted.
+    """
     folders = [os.path.dirname(origin)] if origin else []  # noqa: PTH120 - sys.path holds text
-    for folder in (os.getcwd(), *folders):  # noqa: PTH109 - as above
+    try:
+        current = os.getcwd()  # noqa: PTH109 - as above
+    except FileNotFoundError:
+        raise UsageError("the current directory is gone", hint="change to one that exists") from None
+    for folder in (current, *folders):
         if folder not in sys.path:
             sys.path.insert(0, folder)
 
@@ -112,6 +125,12 @@ def carry(engine: Engine, errand: Errand, work: Callable[[EventListener], Run], 
     except StoreError as error:
         error.run = error.run or errand.run_id
         raise
+    except ConflictError as error:
+        owner = engine.get(errand.run_id).owner if error.kind == "run.owned" else None
+        if owner is not None and is_elsewhere(owner):
+            command = command_line("resume", errand.run_id, errand.db, "--take-over")
+            error.hint = f"wait for it; if that host is known to be dead: {command}"
+        raise
     _conclude(run, errand)
     with contextlib.suppress(BrokenPipeError):  # nobody wants the outputs; the run is what it is
         if as_json:
@@ -132,8 +151,11 @@ def _conclude(run: Run, errand: Errand) -> None:
     line += f" ({others})" if others else ""
     seconds = seconds_of(run)
     line += f" in {span(seconds)}" if seconds is not None else ""
-    why = run.error.message if run.error is not None else run.reason
-    say(line + (f": {sanitize(why)}" if why else ""))
+    say(line + (f": {sanitize(run.reason)}" if run.reason else ""))
+    if (failure := failure_of(run)) is not None:
+        say(error_line(*failure))
+    if run.reason.startswith("code_missing"):
+        say(_CODE_MISSING)
     command = {"failed": "retry", "paused": "resume"}.get(run.state)
     if command is None:
         return

@@ -1,7 +1,8 @@
-"""Runs as plain data for `--json`: the same keys always, null where there is nothing to say."""
+"""Runs as plain data for `--json`, the same keys always, null where there is nothing to say; and in words."""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -25,7 +26,41 @@ def is_abandoned(state: str, owner: Owner | None) -> bool:
 
 def shown_state(state: str, owner: Owner | None) -> str:
     """The state of a run for people."""
-    return f"{state} (owner gone)" if is_abandoned(state, owner) else state
+    if is_abandoned(state, owner):
+        return f"{state} (owner gone)"
+    return f"{state} (owner unknown: another host)" if owner is not None and is_elsewhere(owner) else state
+
+
+def is_elsewhere(owner: Owner) -> bool:
+    """Whether the owner is on another host, from where nobody can tell if it still lives."""
+    return owner.host != platform.node()
+
+
+def owner_text(owner: Owner) -> str:
+    """The process that works on a run, and whether it lives."""
+    life = "unknown: another host" if is_elsewhere(owner) else "alive" if is_alive(owner) else "gone"
+    return f"process {owner.pid} on {owner.host} ({life})"
+
+
+def error_text(name: str, message: str) -> str:
+    """An error in words: its name alone where it says no more.
+
+    Example:
+        >>> error_text("KeyError", "'a'"), error_text("TimeoutError", "")
+        ("KeyError: 'a'", 'TimeoutError')
+    """
+    return f"{name}: {message}" if message else name
+
+
+def failure_of(run: Run) -> tuple[str, str, str | None] | None:
+    """Why a run failed, by the step that made it fail: kind, text and place; None if it did not."""
+    if run.error is None:
+        return None
+    step = run.steps.get(run.error.step or "")
+    if step is None or step.error is None:
+        return run.error.kind, error_text(run.error.name, run.error.message), run.error.where
+    text = f"step '{step.id}' failed: {error_text(step.error.name, step.error.message)}"
+    return step.error.kind, text, step.error.where
 
 
 def allowed_commands(run: Run) -> list[str]:
@@ -143,4 +178,6 @@ def _error_data(error: ErrorInfo | None) -> Mapping[str, Any] | None:
 
 
 def _owner_data(owner: Owner | None) -> dict[str, Any] | None:
-    return None if owner is None else {"pid": owner.pid, "host": owner.host, "alive": is_alive(owner)}
+    if owner is None:
+        return None
+    return {"pid": owner.pid, "host": owner.host, "alive": None if is_elsewhere(owner) else is_alive(owner)}

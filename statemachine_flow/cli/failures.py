@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 from typing import Any, Final
@@ -9,7 +10,7 @@ from typing import Any, Final
 import click
 
 from statemachine_flow.cli.exits import Exit
-from statemachine_flow.cli.output import join_parts, paint, sanitize, say, to_json, write
+from statemachine_flow.cli.output import error_line, paint, sanitize, say, to_json, write
 from statemachine_flow.cli.problems import problem_data, problems_text
 from statemachine_flow.errors import ProblemsError, SmfError
 
@@ -30,7 +31,8 @@ def report(error: Exception, *, as_json: bool, debug: bool) -> int:
     if debug:
         say("\n".join(sanitize(line) for line in "".join(traceback.format_exception(error)).splitlines()))
     if as_json:
-        write(to_json({"error": _data(error)}))
+        with contextlib.suppress(BrokenPipeError):
+            write(to_json({"error": _data(error)}))
     else:
         say(_text(error))
     return _exit_code(error)
@@ -48,7 +50,7 @@ def _text(error: Exception) -> str:
     if isinstance(error, click.ClickException):
         return _usage_text(error)
     kind, message, where, hint = _parts(error)
-    return f"{paint(f'error[{kind}]:', 'red', sys.stderr)} {join_parts(message, where, hint)}"
+    return error_line(kind, message, where, hint)
 
 
 def _usage_text(error: click.ClickException) -> str:

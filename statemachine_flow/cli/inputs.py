@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -58,10 +57,16 @@ def _read_value(name: str, text: str, definition: Definition) -> Any:
     # An unknown name is the engine's to report, along with everything else that does not fit.
     if declared is None or declared.type in _AS_TEXT:
         return text
+    wanted = f"input '{name}' takes {_EXAMPLES[declared.type]}, not {text[:60]!r}"
     try:
-        return json.loads(text, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        _refuse(f"input '{name}' takes {_EXAMPLES[declared.type]}, not {text[:60]!r}", "--input")
+        # As the one value of a mapping, for which alone there is a reader.
+        values = read_text(f'{{"value": {text}}}', format="json", name="--input")[0]
+    except DefinitionError as error:
+        faults = [problem.message for problem in error.problems if problem.kind != "definition.syntax"]
+        _refuse("; ".join([wanted, *faults]), "--input")
+    if len(values) > 1:  # it was no value, but a value and further keys
+        _refuse(wanted, "--input")
+    return values["value"]
 
 
 _EXAMPLES: Final[Mapping[str, str]] = {
@@ -71,10 +76,6 @@ _EXAMPLES: Final[Mapping[str, str]] = {
     "array": "a JSON array such as [1, 2]",
     "object": 'a JSON object such as {"a": 1}',
 }
-
-
-def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
 
 
 def _refuse(message: str, option: str) -> NoReturn:

@@ -57,6 +57,11 @@ def join_parts(*parts: str | None) -> str:
     return " - ".join(sanitize(part) for part in parts if part)
 
 
+def error_line(kind: str, *parts: str | None) -> str:
+    """An error as a line for stderr; see `join_parts`."""
+    return f"{paint(f'error[{kind}]:', 'red', sys.stderr)} {join_parts(*parts)}"
+
+
 def prepare_streams() -> None:
     """Make stdout and stderr take every character, and be there even if the caller closed them."""
     for name in ("stdout", "stderr"):

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import Final, final
 
+from statemachine_flow.cli.describe import error_text
 from statemachine_flow.cli.output import paint_state, sanitize, say
 from statemachine_flow.cli.times import clock_time, span
 from statemachine_flow.engine.asynchronous import EventListener
@@ -107,4 +108,5 @@ def _painted(state: str) -> str:
 def message_of(event: Event) -> str:
     """Why a step failed, or was skipped, stopped or reset; safe to print."""
     error = event.data.get("error")
-    return sanitize(error["message"] if error else event.data.get("reason", ""), _MESSAGE_LENGTH)
+    text = error_text(error["name"], error["message"]) if error else event.data.get("reason", "")
+    return sanitize(text, _MESSAGE_LENGTH)

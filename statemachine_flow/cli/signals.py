@@ -90,7 +90,7 @@ class Interruption:
         say(f"{name}: pausing run {self._run_id}; once more to leave at once")
         while not self._done.is_set():
             with contextlib.suppress(SmfError):  # it does not exist yet, or is at rest by now
-                self._engine.pause(self._run_id, interrupt=True, reason=f"stopped by {name}")
+                self._engine.pause(self._run_id, interrupt=True, reason=f"stopped by {name}", timeout=0)
             self._done.wait(_AGAIN_SECONDS)
 
 

@@ -32,11 +32,11 @@ def working_engine(db: str | None, **options: Any) -> Engine:
     return Engine(db or DEFAULT_STORE, **options)
 
 
-def command_line(command: str, run_id: str, db: str | None) -> str:
+def command_line(command: str, run_id: str, db: str | None, *options: str) -> str:
     """A command about a run, for people to copy.
 
     Example:
         >>> command_line("resume", "r1", "my runs.db")
         "smf resume r1 --db 'my runs.db'"
     """
-    return shlex.join(["smf", command, run_id, *(["--db", db] if db else [])])
+    return shlex.join(["smf", command, run_id, *options, *(["--db", db] if db else [])])

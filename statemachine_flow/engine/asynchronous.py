@@ -15,13 +15,14 @@ from statemachine_flow.engine import entry
 from statemachine_flow.engine.code import check_code
 from statemachine_flow.engine.core import Core
 from statemachine_flow.engine.outcome import clean_text
+from statemachine_flow.engine.owner import is_alive
 from statemachine_flow.engine.view import Event, Run, event_of, view_of
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import ConflictError, NotFoundError, UsageError
 from statemachine_flow.executors.process import inherited_env
-from statemachine_flow.functions import Function, Functions
+from statemachine_flow.functions import Function, Functions, imported_now
 from statemachine_flow.journal import Record
-from statemachine_flow.lifecycle import RunState
+from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState
 from statemachine_flow.stores import open_store
 from statemachine_flow.stores.base import RunFilter, RunRow, Store
 
@@ -183,37 +184,61 @@ class AsyncEngine:
         return await self._rest(worker)
 
     async def wait(self, run_id: str) -> Run:
-        """The run once it is at rest, whichever process works on it."""
+        """The run once it is at rest, whichever living process works on it.
+
+        Raises:
+            NotFoundError: no such run.
+            ConflictError: `run.state`: nobody works on it, so waiting would have no end.
+        """
         while True:
             worker = self._core.workers.get(run_id)
             if worker is not None:
                 return await self._rest(worker)
-            run = self._core.view(run_id)
-            if run.at_rest:
-                return run
+            row = self._core.row(run_id)
+            if row.state in RUN_AT_REST or row.state == RunState.PAUSED:
+                return self._core.view(run_id)
+            if row.owner is None or not is_alive(row.owner):
+                raise ConflictError("nobody works on the run", run=run_id, hint="resume it")
             await asyncio.sleep(_POLL_SECONDS)
 
     # --- control
 
-    async def pause(self, run_id: str, *, interrupt: bool = False, reason: str = "", by: str | None = None) -> Run:
+    async def pause(
+        self,
+        run_id: str,
+        *,
+        interrupt: bool = False,
+        reason: str = "",
+        by: str | None = None,
+        timeout: float | None = None,
+    ) -> Run:
         """Let no new attempt begin; those under way finish, or are stopped with `interrupt`.
 
+        Args:
+            run_id: the run, worked on here or in another process.
+            interrupt: stop what is under way.
+            reason: for the journal.
+            by: who asks, for the journal.
+            timeout: how long to wait for another process to act on it, in seconds; None waits until it has.
+
         Returns:
-            The run once nothing of it is under way.
+            The run once nothing of it is under way; it is not paused yet if the timeout came first, and will be.
 
         Raises:
             NotFoundError: no such run.
-            ConflictError: it is at rest, or owned by another process.
+            ConflictError: `run.state`: it is at rest for good, or came to rest first.
         """
         reason, by = clean_text(reason), by and clean_text(by)
         row = self._core.row(run_id)
         if row.state == RunState.PAUSED and row.owner is None:
             return self._core.view(run_id)
         entry.require_allowed(row, "pause", or_already=RunState.PAUSED)
-        worker = self._core.take_hold(run_id)
-        if worker.fold.state != RunState.PAUSED:
+        worker = await self._hold_or_ask(run_id, "interrupt" if interrupt else "pause", reason, by, timeout)
+        if isinstance(worker, Run):
+            return worker
+        if worker.fold.state == RunState.RUNNING:
             worker.tell(lambda decider, now: decider.pause(now, reason, by, interrupt=interrupt))
-        elif interrupt:
+        elif interrupt and worker.fold.state == RunState.PAUSED:
             worker.tell(lambda decider, _now: decider.interrupt())
         return await self._rest(worker)
 
@@ -233,27 +258,19 @@ class AsyncEngine:
 
         Raises:
             NotFoundError: no such run.
-            ConflictError: `run.state`: it completed or was quarantined.
+            ConflictError: `run.state`: it completed or was quarantined, or came to rest before it could be cancelled.
         """
         reason, by = clean_text(reason), by and clean_text(by)
         row = self._core.row(run_id)
         if row.state == RunState.CANCELLED:
             return self._core.view(run_id)
         entry.require_allowed(row, "cancel", or_already=RunState.CANCELLING)
-        try:
-            worker = self._core.take_hold(run_id)
-        except ConflictError as error:
-            if error.kind != "run.owned":
-                raise
-            request = self._core.store.request(run_id, "cancel", by or "", reason, self._core.clock.now())
-            found = await self._wait_for_other(run_id, timeout)
-            if isinstance(found, Run):
-                return found
-            worker = found
-            worker.answer(request)
-        if worker.fold.state not in {RunState.CANCELLING, RunState.CANCELLED}:
+        worker = await self._hold_or_ask(run_id, "cancel", reason, by, timeout)
+        if isinstance(worker, Run):
+            return worker
+        if "cancel" in RUN.allowed(worker.fold.state):
             worker.tell(lambda decider, now: decider.cancel(now, reason, by))
-        return await self._rest(worker)
+        return _ended_as(await self._rest(worker), RunState.CANCELLED)
 
     # --- reading
 
@@ -327,6 +344,11 @@ class AsyncEngine:
         run_id: str | None,
         on_event: EventListener | None,
     ) -> Worker | Run:
+        if (name := imported_now()) is not None:
+            raise UsageError(
+                f"a run cannot be started while {name!r} is imported for another run",
+                hint='put the code that starts runs under `if __name__ == "__main__":`',
+            )
         return await entry.start(self._core, as_workflow(workflow), inputs or {}, run_id, _as_listener(on_event))
 
     async def _rest(self, worker: Worker) -> Run:
@@ -335,17 +357,37 @@ class AsyncEngine:
         store, run_id = self._core.store, worker.fold.id
         return view_of(worker.decider.plan.definition, worker.fold, store.row(run_id), store)
 
-    async def _wait_for_other(self, run_id: str, timeout: float | None) -> Worker | Run:
-        """A run once its owner has brought it to rest, or as it is at the timeout; a worker if the owner died."""
-        clock = self._core.clock
-        end = None if timeout is None else clock.monotonic() + timeout
+    async def _hold_or_ask(
+        self, run_id: str, action: str, reason: str, by: str | None, timeout: float | None
+    ) -> Worker | Run:
+        """This engine's worker for a run; or, where another process works on it, the run once that has acted.
+
+        The request is durable. If its owner dies first, it is granted to the worker that takes the run over here.
+        """
+        try:
+            return self._core.take_hold(run_id)
+        except ConflictError as error:
+            if error.kind != "run.owned":
+                raise
+        core, wanted = self._core, RunState.CANCELLED if action == "cancel" else RunState.PAUSED
+        core.store.request(run_id, action, by or "", reason, core.clock.now())
+        end = None if timeout is None else core.clock.monotonic() + timeout
         while True:
-            run = self._core.view(run_id)
-            if run.at_rest or (end is not None and clock.monotonic() >= end):
-                return run
+            row = core.row(run_id)
+            if row.state in RUN_AT_REST or (row.state == wanted and row.owner is None):
+                return _ended_as(core.view(run_id), wanted)
+            if end is not None and core.clock.monotonic() >= end:
+                return core.view(run_id)
             with contextlib.suppress(ConflictError):  # the owner lives
-                return self._core.take_hold(run_id)
+                return core.take_hold(run_id)
             await asyncio.sleep(_POLL_SECONDS)
+
+
+def _ended_as(run: Run, wanted: RunState) -> Run:
+    """The run if it is where the caller wanted it; it may have come to rest before it was asked."""
+    if run.state != wanted:
+        raise ConflictError(f"the run is {run.state}: it came to rest before it could be {wanted}", run=run.id)
+    return run
 
 
 def _as_listener(on_event: EventListener | None) -> Callable[[str, Record], None] | None:

@@ -18,7 +18,7 @@ from statemachine_flow.values import encode_value
 INLINE_LIMIT: Final = 1 << 20
 
 
-async def run_attempt(planned: PlannedStep, attempt: Attempt, names: Mapping[str, Any]) -> Outcome:
+async def run_attempt(planned: PlannedStep, attempt: Attempt, names: Mapping[str, Any]) -> Outcome | None:
     """Execute one attempt to its end.
 
     Args:
@@ -27,16 +27,19 @@ async def run_attempt(planned: PlannedStep, attempt: Attempt, names: Mapping[str
         names: what its placeholders may read.
 
     Returns:
-        How it ended; an exception of the user's code is an outcome, never raised from here.
+        How it ended; an exception of the user's code is an outcome, never raised from here. None if its task was
+        cancelled although nobody here asked for it: the loop is ending, or the step cancelled itself.
     """
     try:
         verb = _rendered(planned, names)
         output = await verb.execute(attempt)
         return _completed(planned, verb, output, attempt, names)
     except asyncio.CancelledError as error:
-        # User code may raise it for reasons of its own; only a request from outside gives the attempt up.
+        if attempt.context.stop_reason:
+            return Outcome(status="aborted")
+        # User code may raise it for reasons of its own.
         task = asyncio.current_task()
-        return Outcome(status="aborted") if task is not None and task.cancelling() else failed(error)
+        return None if task is not None and task.cancelling() else failed(error)
     except BaseException as error:  # noqa: BLE001 - whatever user code raises is this attempt's outcome
         return failed(error)
 

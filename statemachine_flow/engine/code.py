@@ -36,7 +36,7 @@ def check_code(core: Core, worker: Worker) -> None:
     if worker.fold.state != RunState.RUNNING:
         return
     try:
-        now = code_digests(core.functions, Workflow.of(worker.decider.plan.definition))
+        now = code_digests(worker.functions, Workflow.of(worker.decider.plan.definition))
     except DefinitionError as error:
         missing = f"code_missing: {'; '.join(problem.message for problem in error.problems)}"
         worker.tell(lambda decider, at: decider.pause(at, missing, None, interrupt=False))

@@ -19,9 +19,10 @@ from statemachine_flow.errors import (
     NotFoundError,
     StoreError,
     TransitionRefused,
+    UsageError,
 )
 from statemachine_flow.executors.thread import ThreadExecutor
-from statemachine_flow.functions import Functions
+from statemachine_flow.functions import Function, Functions
 from statemachine_flow.journal import Created, Record, RunFold
 from statemachine_flow.model import Definition
 from statemachine_flow.plan import Plan
@@ -75,6 +76,9 @@ class Core:
         self._watch: Timer | None = None
         self._seen_version = -1
         self._plans: dict[str, Plan] = {}
+        #: Content hash -> the functions that came with that workflow, for its runs alone.
+        self._own_functions: dict[str, Mapping[str, Function]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     # --- what workers ask of their host
 
@@ -95,6 +99,22 @@ class Core:
 
     # --- runs
 
+    def bring(self, content_hash: str, own: Mapping[str, Function]) -> None:
+        """Keep the functions that came with a workflow, for runs of that workflow alone."""
+        if own:
+            self._own_functions[content_hash] = own
+
+    def functions_of(self, content_hash: str) -> Functions:
+        """What runs of a workflow may call: what came with it, above what is registered."""
+        return self.functions.over(self._own_functions.get(content_hash, {}))
+
+    def _stay_on_loop(self) -> None:
+        """Runs and their futures belong to the loop they were put to work on."""
+        loop = asyncio.get_running_loop()
+        if self.workers and self._loop is not loop:
+            raise UsageError("the engine is at work on another event loop", hint="use one AsyncEngine per loop")
+        self._loop = loop
+
     def _plan(self, content_hash: str, definition: Callable[[], Definition]) -> Plan:
         """The plan of a definition; the last few are kept, so that runs of one workflow share it."""
         plan = self._plans.get(content_hash)
@@ -106,6 +126,7 @@ class Core:
 
     def begin(self, run_id: str, definition: Definition, created: Created, listener: Listener | None) -> Worker:
         """Put a new run to work; its first commit creates it."""
+        self._stay_on_loop()
         fold = RunFold(run_id)
         now = self.clock.now()
         decider = self._decider(self._plan(created.definition, lambda: definition), fold)
@@ -182,6 +203,7 @@ class Core:
             NotFoundError: no such run.
             ConflictError: `run.owned`: another living process owns it.
         """
+        self._stay_on_loop()
         if run_id in self.workers:
             return self.workers[run_id]
         row = self.row(run_id)
@@ -204,6 +226,8 @@ class Core:
         decider = self._decider(plan, fold)
         worker = self._put_to_work(decider, row.epoch + 1, None, listener)
         worker.tell(lambda decider, now: decider.recover(now, _gone(row)))
+        for request in self.store.requests(run_id):
+            self._grant(worker, request)  # before anything begins that was asked to end
         return worker
 
     def _decider(self, plan: Plan, fold: RunFold) -> Decider:
@@ -211,8 +235,7 @@ class Core:
 
     def _put_to_work(self, decider: Decider, epoch: int, new: NewRun | None, listener: Listener | None) -> Worker:
         fold = decider.fold
-        # What a name stands for in this run stays, whatever other workflows register under it meanwhile.
-        functions = self.functions.pinned(fold.created.code)
+        functions = self.functions_of(fold.created.definition)
         worker = Worker(self, decider, epoch, functions, new=new, on_record=listener)
         self.workers[fold.id] = worker
         self.changed(worker)
@@ -242,6 +265,8 @@ class Core:
                 worker.tell(lambda decider, now: decider.cancel(now, request.reason, request.by))
             elif request.action == "pause":
                 worker.tell(lambda decider, now: decider.pause(now, request.reason, request.by, interrupt=False))
+            elif request.action == "interrupt":
+                worker.tell(lambda decider, now: decider.pause(now, request.reason, request.by, interrupt=True))
         except TransitionRefused:
             self.changed(worker)
 
@@ -249,6 +274,8 @@ class Core:
 
     async def close(self) -> None:
         """Interrupt what is under way, so that every run can be resumed, and let go of everything."""
+        if self._loop is not asyncio.get_running_loop():
+            self.workers.clear()  # their loop is gone, and they with it; the store has what they did
         for worker in list(self.workers.values()):
             if worker.fold.state == "running":
                 worker.tell(lambda decider, now: decider.pause(now, "the engine was closed", None, interrupt=True))

@@ -27,6 +27,7 @@ from statemachine_flow.journal import (
     Record,
     RunCompleted,
     RunFold,
+    RunRetried,
     RunStarted,
     StepCompleted,
     StepFold,
@@ -113,8 +114,7 @@ class Decider:
     def begin(self, now: int, created: Created) -> None:
         """A new run is created and starts."""
         self._decision.records.append(self.fold.add("run.create", created, now))
-        timeout = self.plan.definition.timeout
-        self._add("run.start", RunStarted(deadline=None if timeout is None else now + round(timeout * 1e6)), now)
+        self._add("run.start", RunStarted(deadline=self._deadline(now)), now)
         self.advance(now)
 
     def recover(self, now: int, reason: str) -> None:
@@ -191,7 +191,7 @@ class Decider:
 
     def retry(self, now: int, by: str | None) -> None:
         """A failed run goes on: what failed, was cancelled, or was skipped because of that, begins anew."""
-        self._add("run.retry", Reason(by=by), now)
+        self._add("run.retry", RunRetried(by=by, deadline=self._deadline(now)), now)
         for step_id in self._to_reset():
             self._add("step.reset", Reason(reason="retry"), now, step_id)
         self.frontier = Frontier(self.plan, self.fold)
@@ -218,6 +218,10 @@ class Decider:
             self._finish(now)
         elif self.fold.state == "cancelling" and self.fold.alive_steps == 0:
             self._add("run.settle", Reason(), now)
+
+    def _deadline(self, now: int) -> int | None:
+        timeout = self.plan.definition.timeout
+        return None if timeout is None else now + round(timeout * 1e6)
 
     def _is_stopping(self) -> bool:
         return self.fold.failed_steps > 0 or self._ending is not None or self.fold.state == "cancelling"

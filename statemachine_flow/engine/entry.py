@@ -20,7 +20,7 @@ from statemachine_flow.errors import ConflictError, UsageError
 from statemachine_flow.journal import Created
 from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState
 from statemachine_flow.stores.base import RunRow
-from statemachine_flow.values import encode_value
+from statemachine_flow.values import decode_value, encode_value
 
 
 async def start(
@@ -30,28 +30,28 @@ async def start(
     if run_id is not None:
         await until_durable(core, check_run_id(run_id))
     definition, cwd = workflow.definition, _current_directory()
+    content_hash = definition.content_hash
     values = encode_value(complete_inputs(definition, inputs, cwd))
-    for name, function in workflow.functions.items():
-        core.functions.register(name, function)
+    core.bring(content_hash, workflow.functions)
+    if run_id is not None and core.store.row(run_id) is not None:
+        return await _again(core, run_id, content_hash, values, listener)
     created = Created(
         workflow=definition.name,
         version=definition.version,
-        definition=definition.content_hash,
+        definition=content_hash,
         inputs=msgspec.Raw(values),
         steps=len(definition.steps),
         cwd=cwd,
         origin=workflow.origin,
-        code=code_digests(core.functions, workflow),
+        code=code_digests(core.functions_of(content_hash), workflow),
     )
-    if run_id is not None and core.store.row(run_id) is not None:
-        return await _again(core, run_id, created, listener)
     worker = core.begin(run_id or new_run_id(), definition, created, listener)
     try:
         await asyncio.shield(worker.durable)  # a caller that gives up does not give up for others
     except ConflictError as error:
         if error.kind != "run.conflict":
             raise
-        return await _again(core, worker.fold.id, created, listener)
+        return await _again(core, worker.fold.id, content_hash, values, listener)
     return worker
 
 
@@ -61,18 +61,13 @@ async def until_durable(core: Core, run_id: str) -> None:
         await asyncio.wait((worker.durable,))
 
 
-async def _again(core: Core, run_id: str, created: Created, listener: Listener | None) -> Worker | Run:
+async def _again(core: Core, run_id: str, content_hash: str, values: bytes, listener: Listener | None) -> Worker | Run:
     """A run with a chosen id exists: it is this one, and goes on if it can, or somebody else's."""
     row = core.row(run_id)
     plan, fold = core.load(row)
-    before = fold.created
-    if (before.definition, bytes(before.inputs)) != (created.definition, bytes(created.inputs)):
+    if (difference := _difference(fold.created, content_hash, values)) is not None:
         raise ConflictError(
-            f"run {run_id} began with another definition or other inputs "
-            f"(definition {before.definition[:12]}, now {created.definition[:12]})",
-            kind="run.conflict",
-            run=run_id,
-            hint="choose another id",
+            f"run {run_id} began with {difference}", kind="run.conflict", run=run_id, hint="choose another id"
         )
     if fold.state in RUN_AT_REST:
         return view_of(plan.definition, fold, row, core.store)
@@ -81,12 +76,23 @@ async def _again(core: Core, run_id: str, created: Created, listener: Listener |
     return worker
 
 
+def _difference(created: Created, content_hash: str, values: bytes) -> str | None:
+    """In what a run that exists is not the one that is asked for; None if it is that one."""
+    if created.definition != content_hash:
+        return f"another definition ({created.definition[:12]}, now {content_hash[:12]})"
+    before, now = decode_value(created.inputs), decode_value(values)
+    if bytes(created.inputs) == values or before == now:
+        return None
+    return f"other inputs ({', '.join(name for name in now if before.get(name) != now[name])})"
+
+
 async def go_on(core: Core, worker: Worker, by: str | None) -> None:
     """Take up a run where it stopped."""
     if worker.fold.state == RunState.PAUSED:
         worker.tell(lambda decider, now: decider.resume(now, by))
-    check_code(core, worker)
-    worker.start_clock()
+    if worker.fold.state == RunState.RUNNING:
+        check_code(core, worker)
+        worker.start_clock()
     worker.tell(lambda decider, now: decider.advance(now))
     await asyncio.shield(worker.durable)  # a caller that gives up does not give up for others
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from statemachine_flow.errors import InputError, Problem
+from statemachine_flow.errors import InputError, Problem, StepError, UsageError
 from statemachine_flow.model import Definition, Input
+from statemachine_flow.values import encode_value
 
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "string": (str,),
@@ -34,6 +36,7 @@ def complete_inputs(definition: Definition, given: Mapping[str, Any], cwd: str) 
 
     Raises:
         InputError: all problems: `input.unknown`, `input.missing`, `input.type`, `input.value`.
+        UsageError: they are not given by name.
 
     Example:
         >>> from statemachine_flow.model import Step, Verb
@@ -41,6 +44,8 @@ def complete_inputs(definition: Definition, given: Mapping[str, Any], cwd: str) 
         >>> complete_inputs(one, {}, "/")
         {'n': 3}
     """
+    if not isinstance(cast(object, given), Mapping) or not all(isinstance(cast(object, name), str) for name in given):
+        raise UsageError("inputs are given as a mapping by name, and names are text")
     problems = [_unknown(name, definition) for name in given if name not in definition.inputs]
     values: dict[str, Any] = {}
     for name, declared in definition.inputs.items():
@@ -50,8 +55,10 @@ def complete_inputs(definition: Definition, given: Mapping[str, Any], cwd: str) 
             if declared.must_be_given:
                 problems.append(_problem("input.missing", name, f"input '{name}' ({declared.type}) was not given"))
         if value is not None:
-            problems.extend(check_value(name, declared, value))
-            if declared.type == "path" and isinstance(value, str | Path):
+            if declared.type == "path" and isinstance(value, os.PathLike):
+                value = os.fspath(value)
+            problems.extend(_faults(name, declared, value))
+            if declared.type == "path" and isinstance(value, str):
                 value = str(Path(cwd, value))
         values[name] = value
     if problems:
@@ -59,12 +66,15 @@ def complete_inputs(definition: Definition, given: Mapping[str, Any], cwd: str) 
     return values
 
 
-def check_value(name: str, declared: Input, value: Any) -> list[Problem]:
-    """What is wrong with one input's value."""
+def _faults(name: str, declared: Input, value: Any) -> list[Problem]:
     allowed = _TYPES[declared.type]
     if not isinstance(value, allowed) or (isinstance(value, bool) and declared.type != "boolean"):
         message = f"input '{name}' takes {_article(declared.type)}, not {_article(type(value).__name__)}"
         return [_problem("input.type", name, message)]
+    try:
+        encode_value(value)
+    except StepError as error:
+        return [_problem("input.type", name, f"input '{name}' cannot be kept: {error.message}")]
     if declared.enum is not None and value not in declared.enum:
         choices = ", ".join(repr(choice) for choice in declared.enum)
         return [_problem("input.value", name, f"input '{name}' must be one of {choices}")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from pathlib import Path
 from typing import Final, Literal
@@ -13,7 +14,14 @@ from statemachine_flow.executors.thread import ThreadExit
 from statemachine_flow.journal import ErrorInfo
 
 _MESSAGE_LIMIT: Final = 4096
-_OWN_CODE: Final = str(Path(__file__).parent.parent)
+#: Where code lies that is not the user's: this library's, and Python's own.
+_NOT_THEIRS: Final = (
+    str(Path(__file__).parent.parent) + os.sep,
+    str(Path(traceback.__file__).parent) + os.sep,
+    "<frozen",
+)
+#: Folders of installed packages; in some installations they lie inside that of Python's own code.
+_INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 #: Kinds whose next attempt would fail in the same way.
 _PERMANENT: Final = ("expression.", "definition.", "step.unserializable")
@@ -79,8 +87,14 @@ def _message(error: BaseException) -> str:
 
 
 def _where(error: BaseException) -> str | None:
-    """The innermost line of the user's own code; values of variables are never looked at."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith((_OWN_CODE, "<frozen")):
-            return clean_text(f"{frame.filename}:{frame.lineno} in {frame.name}")
+    """The innermost line of the user's own code, else of a package's; values of variables are never looked at."""
+    frames = traceback.extract_tb(error.__traceback__)[::-1]
+    theirs = [frame for frame in frames if not _is_installed(frame) and not frame.filename.startswith(_NOT_THEIRS)]
+    packages = [frame for frame in frames if _is_installed(frame) and not frame.filename.startswith(_NOT_THEIRS[0])]
+    for frame in theirs or packages:
+        return clean_text(f"{frame.filename}:{frame.lineno} in {frame.name}")
     return None
+
+
+def _is_installed(frame: traceback.FrameSummary) -> bool:
+    return any(folder in frame.filename for folder in _INSTALLED)

@@ -125,9 +125,19 @@ class Engine:
 
     # --- control
 
-    def pause(self, run_id: str, *, interrupt: bool = False, reason: str = "", by: str | None = None) -> Run:
+    def pause(
+        self,
+        run_id: str,
+        *,
+        interrupt: bool = False,
+        reason: str = "",
+        by: str | None = None,
+        timeout: float | None = None,
+    ) -> Run:
         """See `AsyncEngine.pause`."""
-        return self._call(lambda engine: engine.pause(run_id, interrupt=interrupt, reason=reason, by=by))
+        return self._call(
+            lambda engine: engine.pause(run_id, interrupt=interrupt, reason=reason, by=by, timeout=timeout)
+        )
 
     def cancel(self, run_id: str, *, reason: str = "", by: str | None = None, timeout: float | None = None) -> Run:
         """See `AsyncEngine.cancel`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, final
 
@@ -11,7 +11,7 @@ import attrs
 import msgspec
 
 from statemachine_flow.engine.scope import step_output
-from statemachine_flow.journal import ABSENT, ErrorInfo, Record, RunFold, StepFold
+from statemachine_flow.journal import ABSENT, Data, ErrorInfo, Record, RunFold, StepFold
 from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState, StepState
 from statemachine_flow.model import Definition
 from statemachine_flow.stores.base import Owner, RunRow, Store
@@ -186,21 +186,22 @@ def _require(moment: dt.datetime | None) -> dt.datetime:
 
 def event_of(run_id: str, record: Record) -> Event:
     """A record as users see it: times as datetimes, values decoded and made plain."""
-    data = record.decode()
-    plain = {name: _plain(getattr(data, name)) for name in data.__struct_fields__}
     return Event(
         run_id=run_id,
         seq=record.seq,
         kind=record.kind,
         at=_require(_time(record.at)),
         step=record.step,
-        data={name: value for name, value in plain.items() if value not in (None, "", {}, False)},
+        data=dict(_said(record.decode())),
     )
 
 
-def _plain(value: Any) -> Any:
-    if value is ABSENT:
-        return None
-    if isinstance(value, msgspec.Raw):
-        return jsonable(decode_value(value))
-    return msgspec.to_builtins(value)
+def _said(data: Data) -> Iterator[tuple[str, Any]]:
+    """What a record says; a value of a user is shown whatever it is, any other field unless it has its default."""
+    for field in msgspec.structs.fields(data):
+        value = getattr(data, field.name)
+        if isinstance(value, msgspec.Raw):
+            if value is not ABSENT:
+                yield field.name, jsonable(decode_value(value))
+        elif value != (field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()):
+            yield field.name, msgspec.to_builtins(value)

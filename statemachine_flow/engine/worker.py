@@ -17,17 +17,20 @@ import msgspec
 from statemachine_flow.clock import Clock, Timer
 from statemachine_flow.engine.attempt import run_attempt, timed_out
 from statemachine_flow.engine.decide import Abort, Decider, Decision, Launch
-from statemachine_flow.engine.outcome import Outcome
+from statemachine_flow.engine.outcome import Outcome, failed
 from statemachine_flow.engine.scope import run_names
 from statemachine_flow.errors import SmfError
 from statemachine_flow.executors.thread import ThreadExecutor
 from statemachine_flow.functions import Functions
 from statemachine_flow.journal import Record
+from statemachine_flow.lifecycle import RUN_AT_REST
 from statemachine_flow.steps.base import Attempt, StepContext
 from statemachine_flow.stores.base import NewRun, StepChange, Store, Write
 
 #: How long after its grace an attempt that does not end is left to itself.
 _PATIENCE: Final = 2.0
+#: How soon a loop that is ending has ended: it takes no timers then.
+_LOOP_END: Final = 0.1
 
 
 class Host(Protocol):
@@ -143,6 +146,7 @@ class Worker:
             message=fold.error.message if fold.error is not None else fold.reason,
             answered=self._answered,
             release=self.decider.at_rest,
+            ends=fold.state in RUN_AT_REST,
         )
 
     def _change(self, step_id: str, state: str, attempt: int) -> StepChange:
@@ -175,7 +179,7 @@ class Worker:
         for record in records:
             try:
                 self.on_record(self.fold.id, record)
-            except Exception as error:  # noqa: BLE001 - a listener is told; it has no say in the run
+            except BaseException as error:  # noqa: BLE001 - a listener is told; it has no say in the run
                 report = {"message": "a listener of a run raised an error", "exception": error}
                 asyncio.get_running_loop().call_exception_handler(report)
 
@@ -240,7 +244,12 @@ class Worker:
     async def _run(self, launch: Launch, attempt: Attempt) -> None:
         names = run_names(self.decider.plan, self.fold, self.host.store, self.host.env)
         outcome = await run_attempt(launch.step, attempt, names)
-        self._ended(launch, outcome)
+        if outcome is not None:
+            self._ended(launch, outcome)
+            return
+        # If the loop is ending, this is never called, and the journal rightly says that the attempt is under way.
+        itself = failed(asyncio.CancelledError("the step cancelled its own task"))
+        asyncio.get_running_loop().call_later(_LOOP_END, self._ended, launch, itself)
 
     def _ended(self, launch: Launch, outcome: Outcome) -> None:
         alive = self._alive.get(launch.step.id)
@@ -256,7 +265,7 @@ class Worker:
         """`tell`, where no caller is there to catch what a bug raises: whoever waits for the run is told then."""
         try:
             self.tell(change)
-        except Exception as error:  # noqa: BLE001 - a bug must not leave callers waiting for ever
+        except BaseException as error:  # noqa: BLE001 - a bug must not leave callers waiting for ever
             self.end(SmfError(f"the run is lost: {type(error).__name__}: {error}", kind="internal", run=self.fold.id))
 
     def _time_out(self, alive: _Alive) -> None:

@@ -210,11 +210,16 @@ def _on_run_reason(run: RunFold, data: Any, at: int) -> None:
         run.ended_at = at
 
 
+def _on_run_retry(run: RunFold, data: Any, at: int) -> None:
+    _on_run_go_on(run, data, at)
+    run.deadline = data.deadline
+
+
 _ON_RUN: Final[Mapping[str, Callable[[RunFold, Any, int], None]]] = {
     "start": _on_run_start,
     "complete": _on_run_complete,
     "fail": _on_run_fail,
-    "retry": _on_run_go_on,
+    "retry": _on_run_retry,
     "resume": _on_run_go_on,
 }
 

@@ -67,6 +67,13 @@ class Reason(Data, frozen=True):
     by: str | None = None
 
 
+class RunRetried(Reason, frozen=True):
+    """`run.retry`: the run has its whole timeout again."""
+
+    #: The run's new deadline, microseconds UTC.
+    deadline: int | None = None
+
+
 class RunStarted(Data, frozen=True):
     """`run.start`."""
 
@@ -121,6 +128,7 @@ KINDS: Final[Mapping[str, type[Data]]] = {
     **{f"run.{trigger}": Reason for trigger in RUN.sources},
     **{f"step.{trigger}": Reason for trigger in STEP.sources},
     "run.start": RunStarted,
+    "run.retry": RunRetried,
     "run.complete": RunCompleted,
     "run.fail": Failed,
     "step.start": StepStarted,

@@ -87,6 +87,8 @@ class Write(msgspec.Struct, kw_only=True):
     answered: Sequence[int] = ()
     #: Give up ownership with this write.
     release: bool = False
+    #: The run comes to rest for good: whatever is still asked of it is dropped.
+    ends: bool = False
 
 
 class NewRun(msgspec.Struct, kw_only=True):
@@ -103,7 +105,7 @@ class Request(msgspec.Struct, frozen=True):
 
     id: int
     run_id: str
-    #: A trigger of the run's lifecycle.
+    #: `cancel`, `pause`, or `interrupt`: pause, and stop what is under way.
     action: str
     by: str
     reason: str

@@ -81,6 +81,8 @@ class MemoryStore:
             row.started_at, row.ended_at = write.started_at, write.ended_at
         if write.release:
             row.owner = None
+        if write.ends:
+            self._requests = {key: request for key, request in self._requests.items() if request.run_id != row.id}
         for request in write.answered:
             self._requests.pop(request, None)
 

@@ -118,6 +118,8 @@ class SqliteStore:
             database.run(_SQL["change_run"], (state, write.started_at, write.ended_at, write.message, number))
         for request in write.answered:
             database.run(_SQL["delete_request"], (request,))
+        if write.ends:
+            database.run(_SQL["delete_requests"], (number,))
         if write.release:
             database.run(_SQL["release"], (write.run_id, write.epoch))
         return True
@@ -160,7 +162,7 @@ class SqliteStore:
 
     def version(self) -> int:
         """See `Store.version`."""
-        return int(str(self._database.pragma("data_version")))
+        return int(self._database.read("PRAGMA data_version", ())[0][0])
 
     def open_blob(self) -> FolderSpill:
         """See `Store.open_blob`."""

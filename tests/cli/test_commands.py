@@ -174,11 +174,11 @@ def test_progress_tells_attempts_backoff_and_skips(smf: Any, folder: Path) -> No
     lines = [line.partition(" ")[2] for line in done.err.splitlines()]
 
     assert "flaky started" in lines
-    assert "flaky failed: the shell command ended with status 1; next attempt in 0.00 s" in lines
+    assert "flaky failed: CommandFailed: the shell command ended with status 1; next attempt in 0.00 s" in lines
     assert "flaky started (attempt 2)" in lines
     assert "late skipped: needs 'flaky', which is failed" in lines
     assert "never skipped: its condition is false" in lines
-    assert "extra failed: the shell command ended with status 1; the run goes on without it" in lines
+    assert "extra failed: CommandFailed: the shell command ended with status 1; the run goes on without it" in lines
 
 
 def test_no_save_writes_nothing(smf: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def test_case_41_a_signal_pauses_the_run(document: str, name: str, start: Start,
 
 
 def test_case_41_a_function_that_is_stuck_in_printing_is_left_behind(start: Start, folder: Path) -> None:
-    """It holds the lock of stdout, which Python wants for itself when it ends."""
+    """It holds the lock of stdout, which Python looks at when it ends."""
     text = (
         "import sys\ndef block():\n    open('began', 'w').close()\n    sys.__stdout__.buffer.write(b'x' * 10_000_000)\n"
     )
@@ -181,19 +181,27 @@ def test_case_42_a_run_with_a_living_owner_is_left_alone(start: Start, folder: P
     running = start("run", "blocking.toml", "--run-id", "r1")
     step_began(folder)
     before = process("events", "r1", "--json").out
-    for action in ("resume", "pause"):
-        done = process(action, "r1", "--json")
-
-        assert done.code == 5
-        assert done.json["error"]["kind"] == "run.owned"
-        assert f"process {running.pid} on {os.uname().nodename}" in done.json["error"]["message"]
+    done = process("resume", "r1", "--json")
     status = process("status", "r1", "--json").json
 
+    assert (done.code, done.json["error"]["kind"]) == (5, "run.owned")
+    assert f"process {running.pid} on {os.uname().nodename}" in done.json["error"]["message"]
     assert process("events", "r1", "--json").out == before
     assert (status["state"], status["owner"]["alive"]) == ("running", True)
     (folder / "gate").write_text("open")
     running.communicate(timeout=60)
     assert running.returncode == 0
+
+
+def test_pause_reaches_a_run_that_another_process_works_on(start: Start, folder: Path, process: Smf) -> None:
+    running = start("run", "blocking.toml", "--run-id", "r1", "--grace", "50ms")
+    step_began(folder)
+    done = process("pause", "r1", "--interrupt", "--reason", "lunch")
+    _, err = running.communicate(timeout=60)
+
+    assert (done.code, done.err) == (0, "run r1 is paused\ngo on with: smf resume r1\n")
+    assert running.returncode == 8
+    assert "run r1 paused: 0/1 steps (1 interrupted): lunch\n" in err
 
 
 def test_cancel_reaches_a_run_that_another_process_works_on(start: Start, folder: Path, process: Smf) -> None:
@@ -246,7 +254,7 @@ def test_case_43_pausing_twice_and_cancelling_a_paused_run(start: Start, folder:
     cancelled = smf("cancel", "r1", "--json")
 
     assert (first.code, first.err) == (0, "run r1 is paused\ngo on with: smf resume r1\n")
-    assert (second.code, second.json) == (0, {"run": "r1", "state": "paused", "already": True})
+    assert (second.code, second.json) == (0, {"run": "r1", "state": "paused", "already": True, "pending": False})
     assert reason == "lunch"
     assert (cancelled.code, cancelled.json["state"]) == (0, "cancelled")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from typing import Any
 
 import pytest
 
@@ -77,6 +78,11 @@ async def act(engine: AsyncEngine, clock: ManualClock, run_id: str, action: str)
             raise
 
 
+def brought_to(engine: AsyncEngine) -> dict[str, Any]:
+    """The functions that came with the workflow an engine runs."""
+    return {name: function for own in engine._core._own_functions.values() for name, function in own.items()}
+
+
 async def end(store: MemoryStore, engine: AsyncEngine, clock: ManualClock, run_id: str) -> None:
     """Let time pass and resume what was paused, until the run is at its end."""
     while True:
@@ -90,7 +96,7 @@ async def end(store: MemoryStore, engine: AsyncEngine, clock: ManualClock, run_i
         if row.state == "paused" and row.owner is None:
             other = engine
             if engine._closed:
-                other = AsyncEngine(Undying(store), clock=clock, functions=dict(engine._core.functions._registered))
+                other = AsyncEngine(Undying(store), clock=clock, functions=brought_to(engine))
             try:
                 resumed = asyncio.create_task(other.resume(run_id))
                 while not resumed.done():

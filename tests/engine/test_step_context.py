@@ -357,22 +357,13 @@ def test_a_function_that_takes_other_arguments_fails_with_a_type_error(engine: D
     assert run.steps["a"].error.name == "TypeError"
 
 
-def test_a_coroutine_given_back_by_a_plain_function_cannot_be_kept(engine: Driver) -> None:
-    async def inner() -> int:
-        return 1
+def test_a_coroutine_given_back_by_a_plain_function_is_awaited_on_the_loop(engine: Driver) -> None:
+    async def inner() -> bool:
+        return asyncio.get_running_loop() is engine._loop
 
-    made: list[Any] = []
-
-    def plain() -> Any:
-        made.append(inner())
-        return made[0]
-
-    workflow = Workflow("forgotten")
-    add(workflow, "a", plain)
-    run = engine.run(workflow)
-    made[0].close()
-    assert run.steps["a"].error is not None
-    assert run.steps["a"].error.kind == "step.unserializable"
+    workflow = Workflow("given_back")
+    add(workflow, "a", lambda: inner())  # noqa: PLW0108 - it is no coroutine function
+    assert engine.run(workflow).steps["a"].output is True
 
 
 def test_a_listener_that_raises_has_no_say_in_the_run(engine: Driver) -> None:
@@ -407,3 +398,16 @@ def test_functions_of_one_name_in_two_workflows_do_not_meet(engine: Driver) -> N
     assert engine.run(two).steps["a"].output == "two"
     gate.open(1)
     assert engine.wait(run_id).steps["a"].output == "one"
+
+
+def test_functions_of_one_name_in_one_workflow_do_not_meet(engine: Driver) -> None:
+    def giving(value: int) -> Callable[[], int]:
+        def give() -> int:
+            return value
+
+        return give
+
+    workflow = Workflow("factory")
+    for value in range(3):
+        workflow.call(f"s{value}", giving(value))
+    assert [step.output for step in engine.run(workflow).steps.values()] == [0, 1, 2]

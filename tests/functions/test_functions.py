@@ -168,14 +168,15 @@ def test_a_module_that_appears_later_is_found_then(write: Write) -> None:
     assert functions.resolve("kit:work")() == 1
 
 
-def test_pinned_functions_stay_and_the_others_follow() -> None:
-    functions = Functions({"a": len, "b": len})
-    pinned = functions.pinned(["a", "absent"])
-    functions.register("a", max)
-    functions.register("b", max)
-    functions.register("absent", max)
-    assert [pinned.resolve(name) for name in ("a", "b", "absent")] == [len, max, max]
-    refused(Functions({"x": len}, allow=[]).pinned(["x"]), "math:sqrt")
+def test_what_a_workflow_brings_comes_first_and_stays_out_of_the_registry() -> None:
+    functions = Functions({"a": len, "b": max})
+    below = functions.over({"a": min, "own": sum})
+    functions.register("b", abs)
+
+    assert [below.resolve(name) for name in ("a", "b", "own")] == [min, abs, sum]
+    assert functions.resolve("a") is len
+    refused(functions, "own")
+    refused(Functions({"x": len}, allow=[]).over({"x": min}), "math:sqrt")
 
 
 # --- digests

@@ -22,6 +22,7 @@ from statemachine_flow.journal import (
     Record,
     RunCompleted,
     RunFold,
+    RunRetried,
     RunStarted,
     StepCompleted,
     StepStarted,
@@ -77,6 +78,7 @@ def data_of(draw: st.DrawFn, kind: str, fold: RunFold, step: str | None) -> Data
     made: dict[type[Data], st.SearchStrategy[Any]] = {
         Reason: REASONS,
         RunStarted: st.builds(RunStarted, deadline=TIMES),
+        RunRetried: st.builds(RunRetried, deadline=TIMES),
         RunCompleted: st.builds(RunCompleted, outputs=RAWS),
         Failed: st.builds(Failed, error=ERRORS, optional=st.booleans()),
         StepCompleted: st.builds(

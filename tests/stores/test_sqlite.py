@@ -347,7 +347,10 @@ def read_damaged(path: Path) -> list[object] | str:
 
 def _fails_check(path: Path) -> bool:
     with contextlib.closing(apsw.Connection(str(path))) as connection:
-        return bool(connection.pragma("integrity_check") != "ok")
+        try:
+            return bool(connection.pragma("integrity_check") != "ok")
+        except apsw.CorruptError:
+            return True
 
 
 def damaged(where: Path, data: bytes) -> Path:

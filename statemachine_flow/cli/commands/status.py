@@ -7,12 +7,19 @@ from typing import Any, Final
 
 import click
 
-from statemachine_flow.cli.describe import allowed_commands, seconds_of, shown_state, status_data
+from statemachine_flow.cli.describe import (
+    allowed_commands,
+    error_text,
+    failure_of,
+    owner_text,
+    seconds_of,
+    shown_state,
+    status_data,
+)
 from statemachine_flow.cli.options import common_options, db_option, examples, run_argument
 from statemachine_flow.cli.output import columns, paint_state, sanitize, to_json, write
 from statemachine_flow.cli.stores import reading_store
 from statemachine_flow.cli.times import date_and_time, span
-from statemachine_flow.engine.owner import is_alive
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.view import Run, StepView
 
@@ -47,16 +54,18 @@ def _head(run: Run) -> Iterator[tuple[str, str]]:
     yield "workflow", sanitize(f"{run.workflow} {run.version} (hash {run.definition_hash[:12]})")
     yield "state", paint_state(run.state, shown_state(run.state, run.owner))
     if run.owner is not None:
-        life = "alive" if is_alive(run.owner) else "gone"
-        yield "owner", sanitize(f"process {run.owner.pid} on {run.owner.host} ({life})")
+        yield "owner", sanitize(owner_text(run.owner))
     yield "steps", f"{done}/{total}"
     yield "created", date_and_time(run.created_at)
     yield "started", date_and_time(run.started_at)
     yield "ended", date_and_time(run.ended_at)
     if run.ended_at is not None:
         yield "took", span(seconds_of(run))
-    if run.error is not None:
-        yield "error", sanitize(f"{run.error.kind}: {run.error.message}")
+    if (failure := failure_of(run)) is not None:
+        kind, text, where = failure
+        yield "error", sanitize(f"{kind}: {text}")
+        if where is not None:
+            yield "where", sanitize(where)
     if run.reason:
         yield "reason", sanitize(run.reason)
     for note in run.notes:
@@ -74,5 +83,5 @@ def _values(name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _cells(step: StepView) -> list[str]:
-    why = f"{step.error.name}: {step.error.message}" if step.error is not None else step.reason
+    why = error_text(step.error.name, step.error.message) if step.error is not None else step.reason
     return [step.id, step.state, str(step.attempt), span(step.seconds), why]

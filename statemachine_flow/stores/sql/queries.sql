@@ -65,5 +65,8 @@ INSERT INTO requests (run, action, by, reason, at) VALUES ((SELECT no FROM runs 
 SELECT requests.id, runs.id, action, by, reason, at FROM requests JOIN runs ON runs.no = requests.run
 WHERE :run IS NULL OR runs.id = :run ORDER BY requests.id;
 
+-- name: delete_requests
+DELETE FROM requests WHERE run = ?;
+
 -- name: delete_request
 DELETE FROM requests WHERE id = ?;
