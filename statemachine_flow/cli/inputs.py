@@ -49,6 +49,8 @@ def _read_source(source: str) -> dict[str, Any]:
     try:
         return read_text(source, format="json", name="--inputs")[0]
     except DefinitionError as error:
+        if error.kind == "definition.empty":
+            return {}  # no inputs are inputs too
         _refuse("; ".join(problem.message for problem in error.problems), "--inputs")
 
 

@@ -310,7 +310,9 @@ class Decider:
         broken = [step for step in self.fold.steps.values() if step.state == "failed" and not step.forgiven]
         step = min(broken, key=lambda step: step.ended_at or 0)
         cause = step.error or ErrorInfo("internal", "Unknown", "no error was kept")
-        return ErrorInfo("run.failed", cause.name, f"step '{step.id}' failed: {cause.message}", cause.where, step.id)
+        return ErrorInfo(
+            "run.failed", cause.name, f"step '{step.id}' failed: {cause.message or cause.name}", cause.where, step.id
+        )
 
     def _cancel_open(self, now: int, reason: str) -> None:
         """Cancel every step that is neither at rest nor alive."""

@@ -11,7 +11,7 @@ from typing import Any, Final, final
 
 import msgspec
 
-from statemachine_flow.errors import StoreError
+from statemachine_flow.errors import StoreError, UsageError
 from statemachine_flow.journal import Record
 from statemachine_flow.stores.base import NewRun, Owner, Request, RunFilter, RunRow, Write
 from statemachine_flow.stores.blobs import BlobFolder, FolderSpill
@@ -58,7 +58,10 @@ class SqliteStore:
     def __init__(
         self, path: str | os.PathLike[str], *, readonly: bool = False, durability: Durability = "power"
     ) -> None:
-        absolute = Path(path).absolute()
+        try:
+            absolute = Path(path).absolute()
+        except FileNotFoundError:
+            raise UsageError("the current directory is gone", hint="name the store by its whole path") from None
         self._database = Database(absolute, readonly=readonly, durability=durability)
         self.name = self._database.name
         self._numbers: dict[str, int] = {}

@@ -343,3 +343,31 @@ def test_a_request_to_a_run_that_has_ended_meanwhile_is_dropped_and_its_author_t
     assert caught.value.kind == "run.state"
     assert world.inner().requests("r") == []
     check_run(world.inner(), "r")
+
+
+def test_waiting_for_a_run_that_nobody_works_on_is_refused_instead_of_endless(world: World) -> None:
+    first, second, gate = world.open(), world.open(), Gate()
+    held(first, gate)
+    waiting = second.later("wait", "r")
+    second.quiet()
+    first.kill()
+    with pytest.raises(ConflictError) as caught:
+        waiting.result(PATIENCE)
+    assert caught.value.kind == "run.state"
+    assert "resume" in str(caught.value)
+
+
+@pytest.mark.parametrize("interrupt", [False, True])
+def test_a_pause_from_another_engine_reaches_the_owner(world: World, interrupt: bool) -> None:
+    first, second, gate = world.open(), world.open(), Gate()
+    held(first, gate)
+    paused = second.later("pause", "r", interrupt=interrupt, reason="from elsewhere")
+    asked(second)
+    world.clock.advance(1)  # the owner looks
+    first.quiet()
+    if not interrupt:
+        gate.open("kept")
+    run = paused.result(PATIENCE)
+    assert (run.state, run.reason, run.owner) == ("paused", "from elsewhere", None)
+    assert states(run) == {"a": "interrupted" if interrupt else "completed", "b": "pending"}
+    assert world.inner().requests() == []

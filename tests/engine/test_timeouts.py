@@ -320,3 +320,19 @@ def test_no_timer_is_left_when_a_run_has_ended(world: World, tmp_path: Path) -> 
     add(workflow, "b", Outcomes(ValueError()), timeout=5, optional=True)
     engine.run(workflow)
     assert world.clock.waiting == 0
+
+
+def test_a_retry_of_a_run_that_took_too_long_has_its_whole_time_again(world: World) -> None:
+    gate, engine = Gate(), world.open()
+    workflow = Workflow("late", timeout=10)
+    add(workflow, "a", gate.ahold)
+    run_id = engine.start(workflow)
+    gate.begun()
+    world.clock.advance(10)
+    assert engine.wait(run_id).state == "failed"
+    retried = engine.later("retry", run_id)
+    gate.begun()
+    world.clock.advance(9.875)
+    engine.quiet()
+    gate.open(1)
+    assert retried.result(PATIENCE).state == "completed"
