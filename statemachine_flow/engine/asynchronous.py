@@ -21,7 +21,7 @@ from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import ConflictError, NotFoundError, UsageError
 from statemachine_flow.executors.process import inherited_env
 from statemachine_flow.functions import Function, Functions, imported_now
-from statemachine_flow.journal import Record
+from statemachine_flow.journal import Record, verified
 from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState
 from statemachine_flow.stores import open_store
 from statemachine_flow.stores.base import RunFilter, RunRow, Store
@@ -302,6 +302,8 @@ class AsyncEngine:
         Raises:
             UsageError: there is no such state.
         """
+        if limit < 1:
+            raise UsageError(f"a list of {limit} runs is none", hint="give a limit of 1 or more")
         wanted = tuple(states)
         for state in wanted:
             if state not in tuple(RunState):
@@ -313,9 +315,14 @@ class AsyncEngine:
 
         Raises:
             NotFoundError: no such run.
+            StoreError: `store.corrupt`: a record fails its checksum.
         """
         self._core.row(run_id)
-        return [event_of(run_id, record) for record in self._core.store.records(run_id, after)]
+        # The record before says what the first one has to follow.
+        records = self._core.store.records(run_id, max(0, after - 1))
+        before = records[0] if after > 0 and records else None
+        following = records[1:] if before else records
+        return [event_of(run_id, record) for record in verified(run_id, following, before)]
 
     async def find(self, name: str) -> str:
         """The id of the run that `name` stands for: an id, a unique prefix of one, or `@last`.

@@ -42,7 +42,7 @@ async def start(
         inputs=msgspec.Raw(values),
         steps=len(definition.steps),
         cwd=cwd,
-        origin=workflow.origin,
+        origin=workflow.origin and os.fsencode(workflow.origin).decode("utf-8", "replace"),
         code=code_digests(core.functions_of(content_hash), workflow),
     )
     worker = core.begin(run_id or new_run_id(), definition, created, listener)
@@ -122,6 +122,10 @@ def require_allowed(row: RunRow, action: str, *, or_already: str) -> None:
 def _current_directory() -> str:
     """Where commands of a new run stand and its relative paths begin."""
     try:
-        return os.getcwd()  # noqa: PTH109 - Path.cwd() is the same call
+        path = os.getcwd()  # noqa: PTH109 - Path.cwd() is the same call
+        path.encode()
     except FileNotFoundError:
         raise UsageError("the current directory is gone", hint="change to one that exists") from None
+    except UnicodeEncodeError:
+        raise UsageError("the name of the current directory is not valid UTF-8", hint="start in another one") from None
+    return path

@@ -5,7 +5,7 @@ Layout:
     fold      what a run's records add up to
 """
 
-from statemachine_flow.journal.fold import RunFold, StepFold
+from statemachine_flow.journal.fold import RunFold, StepFold, verified
 from statemachine_flow.journal.records import (
     ABSENT,
     DIGEST_SIZE,
@@ -44,4 +44,5 @@ __all__ = [
     "StepFold",
     "StepStarted",
     "chain",
+    "verified",
 ]

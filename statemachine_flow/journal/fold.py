@@ -126,26 +126,15 @@ class RunFold:
             StoreError: `store.corrupt` naming the first record that does not fit; `store.newer`.
         """
         for record in records:
-            if record.seq != self.seq + 1:
-                raise self._corrupt(record, f"expected record {self.seq + 1}, found {record.seq}")
-            if type(record.data) is not bytes:  # in a damaged file a column may have any type
-                raise self._corrupt(record, "its data is not bytes")
-            digest = chain(self.digest, record.seq, record.kind, record.at, record.step, record.data)
-            if digest != record.digest:
-                raise self._corrupt(record, "its checksum does not match")
+            _check_link(self.id, record, self.seq, self.digest)
             data = record.decode()
             if not _fits(record):
-                raise self._corrupt(record, f"a {record.kind} record cannot stand here")
+                raise _corrupt(self.id, record, f"a {record.kind} record cannot stand here")
             try:
                 self._apply(record.kind, data, record.at, record.step)
             except TransitionRefused as error:
-                raise self._corrupt(record, str(error)) from error
-            self.seq, self.digest, self.updated_at = record.seq, digest, record.at
-
-    def _corrupt(self, record: Record, why: str) -> StoreError:
-        return StoreError(
-            f"the journal is damaged: {why}", kind="store.corrupt", run=self.id, step=record.step, seq=record.seq
-        )
+                raise _corrupt(self.id, record, str(error)) from error
+            self.seq, self.digest, self.updated_at = record.seq, record.digest, record.at
 
     def _apply(self, kind: str, data: Data, at: int, step_id: str | None) -> None:
         machine, _, trigger = kind.partition(".")
@@ -180,6 +169,37 @@ def _fits(record: Record) -> bool:
     """Whether a record is about what its kind says, and creates the run exactly if it is the first."""
     about_run = record.kind.startswith("run.")
     return about_run == (record.step is None) and (record.kind == "run.create") == (record.seq == 1)
+
+
+def verified(run_id: str, records: Iterable[Record], before: Record | None) -> list[Record]:
+    """Records of a run that follow `before`, or begin the journal, with their sequence and digests checked.
+
+    Raises:
+        StoreError: `store.corrupt` naming the first record that does not fit.
+    """
+    seq, digest = (before.seq, before.digest) if before is not None else (0, bytes(DIGEST_SIZE))
+    checked: list[Record] = []
+    for record in records:
+        _check_link(run_id, record, seq, digest)
+        seq, digest = record.seq, record.digest
+        checked.append(record)
+    return checked
+
+
+def _check_link(run_id: str, record: Record, seq: int, digest: bytes) -> None:
+    """That a record follows the one with that sequence number and digest, and is as it was written."""
+    if record.seq != seq + 1:
+        raise _corrupt(run_id, record, f"expected record {seq + 1}, found {record.seq}")
+    if type(record.data) is not bytes:  # in a damaged file a column may have any type
+        raise _corrupt(run_id, record, "its data is not bytes")
+    if chain(digest, record.seq, record.kind, record.at, record.step, record.data) != record.digest:
+        raise _corrupt(run_id, record, "its checksum does not match")
+
+
+def _corrupt(run_id: str, record: Record, why: str) -> StoreError:
+    return StoreError(
+        f"the journal is damaged: {why}", kind="store.corrupt", run=run_id, step=record.step, seq=record.seq
+    )
 
 
 def _on_create(run: RunFold, data: Any, at: int) -> None:
