@@ -121,7 +121,7 @@ def test_a_path_becomes_absolute_from_the_directory_the_run_was_started_in(
 def test_an_input_that_cannot_be_kept_is_refused_before_a_run_exists(engine: Driver, value: Any) -> None:
     with pytest.raises(SmfError) as caught:
         engine.run(echoing(x={"type": "array"}), {"x": [value]})
-    assert caught.value.kind == "step.unserializable"
+    assert caught.value.kind == "input.type"
     assert engine.list() == []
 
 

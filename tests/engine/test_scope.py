@@ -54,7 +54,7 @@ def run_of(outputs: Mapping[str, Any], inputs: Any = None) -> tuple[RunNames, Ru
     )
     for step_id, output in outputs.items():
         complete(fold, step_id, output)
-    return RunNames(Plan(workflow.definition), fold, MemoryStore("names"), {"HOME": "/"}), fold
+    return RunNames(Plan(workflow.definition), fold, MemoryStore(), {"HOME": "/"}), fold
 
 
 def complete(fold: RunFold, step_id: str, output: Any) -> None:

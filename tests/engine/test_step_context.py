@@ -411,3 +411,19 @@ def test_functions_of_one_name_in_one_workflow_do_not_meet(engine: Driver) -> No
     for value in range(3):
         workflow.call(f"s{value}", giving(value))
     assert [step.output for step in engine.run(workflow).steps.values()] == [0, 1, 2]
+
+
+def test_functions_of_one_name_in_two_workflows_do_not_meet_after_a_pause(engine: Driver) -> None:
+    gate = Gate()
+    one = Workflow("one")
+    add(one, "first", gate.ahold)
+    add(one, "a", lambda: "one", needs=["first"])
+    two = Workflow("two")
+    add(two, "a", lambda: "two")
+    run_id = engine.start(one)
+    gate.begun()
+    engine.pause(run_id, interrupt=True)
+    assert engine.run(two).steps["a"].output == "two"
+    gate.open(1)
+    run = engine.resume(run_id)
+    assert (run.steps["a"].output, run.notes) == ("one", ())
