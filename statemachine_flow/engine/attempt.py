@@ -56,7 +56,7 @@ def _completed(
     planned: PlannedStep, verb: ExecutableVerb, output: Any, attempt: Attempt, names: Mapping[str, Any]
 ) -> Outcome:
     encoded = encode_value(output)
-    outputs = _declared(planned, {"inputs": names["inputs"], "run": names["run"], **verb.output_names(output)})
+    outputs = _declared(planned, names, verb.output_names(output))
     if len(encoded) <= INLINE_LIMIT:
         return Outcome(status="completed", output=encoded, outputs=outputs)
     spill = attempt.open_spill()
@@ -68,9 +68,10 @@ def _completed(
         raise
 
 
-def _declared(planned: PlannedStep, names: Mapping[str, Any]) -> bytes | None:
+def _declared(planned: PlannedStep, names: Mapping[str, Any], own: Mapping[str, Any]) -> bytes | None:
     if not planned.step.outputs:
         return None
+    names = {"inputs": names["inputs"], "run": names["run"], **own}
     values: dict[str, Any] = {}
     for name, expression in planned.outputs.items():
         try:

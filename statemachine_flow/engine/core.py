@@ -11,7 +11,7 @@ from statemachine_flow.clock import Clock, Timer
 from statemachine_flow.engine.committer import Committer
 from statemachine_flow.engine.decide import Decider
 from statemachine_flow.engine.owner import is_alive, new_owner, retire
-from statemachine_flow.engine.scope import run_names
+from statemachine_flow.engine.scope import RunNames
 from statemachine_flow.engine.view import Run, view_of
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import (
@@ -231,7 +231,7 @@ class Core:
         return worker
 
     def _decider(self, plan: Plan, fold: RunFold) -> Decider:
-        return Decider(plan, fold, lambda: run_names(plan, fold, self.store, self.env), self._rng)
+        return Decider(plan, fold, RunNames(plan, fold, self.store, self.env), self._rng)
 
     def _put_to_work(self, decider: Decider, epoch: int, new: NewRun | None, listener: Listener | None) -> Worker:
         fold = decider.fold

@@ -88,7 +88,7 @@ class Decider:
         self.plan = plan
         self.fold = fold
         self.frontier = Frontier(plan, fold)
-        self._names = names
+        self.names = names
         self._rng = rng
         #: Why the run is going to fail, once that is settled and attempts are still being stopped.
         self._ending: ErrorInfo | None = None
@@ -248,7 +248,7 @@ class Decider:
         error: Outcome | None = None
         if step.when is not None and fold.state == "pending":
             try:
-                if not step.when.test(self._names()):
+                if not step.when.test(self.names()):
                     self._skip(step, "its condition is false", now)
                     return
             except SmfError as caught:
@@ -298,7 +298,7 @@ class Decider:
                 self._ending = None
         elif fold.open_steps == 0:
             try:
-                outputs = encode_value(self.plan.outputs.render(self._names()))
+                outputs = encode_value(self.plan.outputs.render(self.names()))
             except SmfError as error:
                 info = ErrorInfo("run.outputs", type(error).__name__, f"the run's outputs cannot be computed: {error}")
                 self._add("run.fail", Failed(error=info), now)

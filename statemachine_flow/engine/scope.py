@@ -62,11 +62,6 @@ class RunNames:
         return {"id": self._fold.id, "workflow": definition.name, "version": definition.version}
 
 
-def run_names(plan: Plan, fold: RunFold, store: Store, env: Mapping[str, str]) -> Mapping[str, Any]:
-    """The names as they are now, for one use."""
-    return RunNames(plan, fold, store, env)()
-
-
 @final
 class _Decoded:
     """Values of one run, decoded: those that were read last, as many as fit."""

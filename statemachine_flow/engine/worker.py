@@ -18,7 +18,6 @@ from statemachine_flow.clock import Clock, Timer
 from statemachine_flow.engine.attempt import run_attempt, timed_out
 from statemachine_flow.engine.decide import Abort, Decider, Decision, Launch
 from statemachine_flow.engine.outcome import Outcome, failed
-from statemachine_flow.engine.scope import run_names
 from statemachine_flow.errors import SmfError
 from statemachine_flow.executors.thread import ThreadExecutor
 from statemachine_flow.functions import Functions
@@ -242,7 +241,7 @@ class Worker:
             alive.timers.append(host.clock.call_later(planned.timeout, lambda: self._time_out(alive)))
 
     async def _run(self, launch: Launch, attempt: Attempt) -> None:
-        names = run_names(self.decider.plan, self.fold, self.host.store, self.host.env)
+        names = self.decider.names()
         outcome = await run_attempt(launch.step, attempt, names)
         if outcome is not None:
             self._ended(launch, outcome)
