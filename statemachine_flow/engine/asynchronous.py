@@ -270,7 +270,7 @@ class AsyncEngine:
             return worker
         if "cancel" in RUN.allowed(worker.fold.state):
             worker.tell(lambda decider, now: decider.cancel(now, reason, by))
-        return _ended_as(await self._rest(worker), RunState.CANCELLED)
+        return entry.ended_as(await self._rest(worker), RunState.CANCELLED)
 
     # --- reading
 
@@ -382,19 +382,12 @@ class AsyncEngine:
         while True:
             row = core.row(run_id)
             if row.state in RUN_AT_REST or (row.state == wanted and row.owner is None):
-                return _ended_as(core.view(run_id), wanted)
+                return entry.ended_as(core.view(run_id), wanted)
             if end is not None and core.clock.monotonic() >= end:
                 return core.view(run_id)
             with contextlib.suppress(ConflictError):  # the owner lives
                 return core.take_hold(run_id)
             await asyncio.sleep(_POLL_SECONDS)
-
-
-def _ended_as(run: Run, wanted: RunState) -> Run:
-    """The run if it is where the caller wanted it; it may have come to rest before it was asked."""
-    if run.state != wanted:
-        raise ConflictError(f"the run is {run.state}: it came to rest before it could be {wanted}", run=run.id)
-    return run
 
 
 def _as_listener(on_event: EventListener | None) -> Callable[[str, Record], None] | None:

@@ -119,6 +119,17 @@ def require_allowed(row: RunRow, action: str, *, or_already: str) -> None:
         raise ConflictError(f"the run is {row.state}: it cannot {action}", run=row.id, hint=f"it allows {allowed}")
 
 
+def ended_as(run: Run, wanted: RunState) -> Run:
+    """The run if it is where the caller wanted it; it may have come to rest before it was asked.
+
+    Raises:
+        ConflictError: `run.state`.
+    """
+    if run.state != wanted:
+        raise ConflictError(f"the run is {run.state}: it came to rest before it could be {wanted}", run=run.id)
+    return run
+
+
 def _current_directory() -> str:
     """Where commands of a new run stand and its relative paths begin."""
     try:

@@ -12,9 +12,9 @@ import asyncio
 import functools
 import json
 import os
-import random
 import signal
 import sys
+import time
 from pathlib import Path
 
 from statemachine_flow.engine.asynchronous import AsyncEngine
@@ -42,7 +42,7 @@ async def main(*words: str) -> None:
     path, scenario, write, when, body, effects = words
     store = CrashStore(SqliteStore(path), int(write), "before" if when == "before" else "after", die)
     scene = Scene(functools.partial(begin, body, effects))
-    scene.clock.advance(random.Random(os.getpid()).randint(3600, 7200))
+    scene.clock.advance(time.monotonic() * 1e5)  # each process comes hours after the one before
     async with AsyncEngine(store, clock=scene.clock, grace=0.05) as engine:
         run = await SCENARIOS[scenario](engine, scene)
         sys.stdout.write(json.dumps([final(run), store.writes]))

@@ -118,7 +118,7 @@ def check_outputs(fence: Fence, folder: Path) -> None:
 def check_script(fence: Fence, _folder: Path) -> None:
     # So many lines down that an error names the line of the page.
     code = compile("\n" * (fence.line - 1) + fence.text, fence.page, "exec")
-    exec(code, {"__name__": "fence"})
+    exec(code, {"__name__": "__main__"})
 
 
 CHECKS = {

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.engine.harness")
-
-from tests.engine.harness import Driver, EngineKind, StoreKind, World  # noqa: E402 - rewritten on import
+from tests.engine.harness import Driver, EngineKind, StoreKind, World
 
 _EVERY: list[tuple[EngineKind, StoreKind]] = [
     ("sync", "memory"),
