@@ -7,7 +7,7 @@ is the closed list: an error with another kind cannot be made, and the reference
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
 
 import attrs
 
@@ -19,6 +19,7 @@ KINDS: Final[Mapping[str, str]] = {
     "usage.forked": "the handle was made before a fork and belongs to the parent process",
     "usage.extra": "an optional package is needed and not installed",
     "usage.output": "what a command prints cannot be written",
+    "definition.agent": "an agent that the engine was not given",
     "definition.alias": "YAML anchors and aliases are not part of the language",
     "definition.callable": "a function name is malformed, private, not registered or not allowed",
     "definition.cycle": "steps need each other in a circle",
@@ -26,15 +27,23 @@ KINDS: Final[Mapping[str, str]] = {
     "definition.duplicate_key": "a key stands twice in one mapping",
     "definition.empty": "the document holds nothing",
     "definition.encoding": "the text is not clean UTF-8",
+    "definition.exclusive_join": "branches of which only one runs meet in a step that needs them all",
     "definition.format": "the name of a file does not say the format of the document",
+    "definition.include": "the file of a child workflow is not there or lies outside the document's folder",
     "definition.merge": "YAML merge keys are not part of the language",
     "definition.missing_field": "a required field is absent",
     "definition.multiple": "one file holds more than one YAML document",
     "definition.name": "a name breaks the naming rule",
+    "definition.never_ends": "the token of a level of states can never come to its end",
+    "definition.never_runs": "a step that no run of the workflow can begin",
     "definition.not_a_file": "the path names no readable regular file",
     "definition.number": "a number is longer than any reader accepts",
     "definition.range": "a value lies outside its allowed range",
     "definition.reference": "an expression reads something that will not be there",
+    "definition.route": "a route that can never match, or a value that has none",
+    "definition.schema": "an output_schema is no valid JSON Schema",
+    "definition.secret": "a secret stands where others could read it",
+    "definition.shape": "steps of a graph and steps of states on one level",
     "definition.syntax": "the text is not valid TOML, YAML or JSON",
     "definition.tag": "YAML tags are not part of the language",
     "definition.too_deep": "values are nested deeper than the limit",
@@ -43,8 +52,10 @@ KINDS: Final[Mapping[str, str]] = {
     "definition.type": "a value has the wrong type",
     "definition.unknown_field": "a field that this language version does not have",
     "definition.unknown_step": "a needed step does not exist",
+    "definition.unreachable": "a step that no route leads to",
     "definition.verb": "a step has no verb, or more than one",
     "definition.version": "the language version is not known here",
+    "definition.workflow": "a child workflow that the engine was not given",
     "expression.evaluation": "an expression failed on its values",
     "expression.forbidden": "an expression uses something outside the language",
     "expression.limit": "an expression went over its budget",
@@ -60,6 +71,8 @@ KINDS: Final[Mapping[str, str]] = {
     "run.owned": "another live process owns the run",
     "run.fenced": "the run was taken over by another owner",
     "run.state": "the run's state does not allow the action",
+    "run.refused": "a decision that the approval does not allow, or that came too late",
+    "run.uncertain": "whether a step took effect is not known, and somebody has to say",
     "run.conflict": "the run id is taken by a run with another definition or other inputs",
     "transition.refused": "the lifecycle table has no such edge, or its guard said no",
     "store.busy": "another process holds the store's write lock",
@@ -70,11 +83,22 @@ KINDS: Final[Mapping[str, str]] = {
     "store.not_ours": "the file is not a store of this library",
     "store.schema_mismatch": "the store's schema is not the one this version writes",
     "store.unsafe_path": "the path is a link, a special file or otherwise unsafe",
+    "step.agent": "the step's agent gave no usable answer",
+    "step.budget": "the run's budget for agents is used up",
+    "step.child": "the step's child run did not complete",
     "step.failed": "the step's function raised an error",
     "step.exit": "the step's command ended with a status other than 0",
+    "step.group": "a required step of the group failed",
+    "step.items": "too many items of the step failed, or its items are not as they must be",
+    "step.limit": "a loop or a nesting went over its bound",
+    "step.rejected": "the approval was rejected",
+    "step.route": "no route leads on from the step's result",
+    "step.schema": "the step's result breaks its output_schema",
+    "step.secret": "a secret of the step is not there",
     "step.spawn": "the step's command could not be started",
     "step.timeout": "the step took longer than its timeout",
     "step.outputs": "a declared output could not be computed",
+    "step.uncertain": "an attempt was cut off, and it was found or decided that it failed",
     "step.unserializable": "the step returned a value that cannot be kept exactly",
     "run.failed": "a required step failed",
     "run.timeout": "the run took longer than its timeout",
@@ -116,6 +140,8 @@ class Problem:
     source_line: str | None = None
     #: What to do, such as "did you mean 'timeout'?".
     hint: str | None = None
+    #: A warning keeps no workflow from being run.
+    severity: Literal["error", "warning"] = "error"
 
     @kind.validator
     def _kind_is_known(self, _attribute: object, value: str) -> None:

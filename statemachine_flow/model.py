@@ -66,6 +66,26 @@ WorkflowName = Annotated[
     ),
 ]
 
+#: What the items of a loop are called: something an expression can begin with.
+LoopName = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[a-z][a-z0-9_]{0,63}$",
+        description="a loop's name has lower-case letters, digits and '_', a letter first, and at most 64",
+    ),
+]
+VariableName = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$",
+        description="an environment variable has letters, digits and '_', no digit first",
+    ),
+]
+Percentage = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^(100|[0-9]{1,2})(\.[0-9]+)?%$", description="a share is written like '10%', at most 100%"),
+]
+
 InputType = Literal["string", "integer", "number", "boolean", "array", "object", "path"]
 
 _PYTHON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
@@ -107,6 +127,10 @@ class Verb:
     templates: ClassVar[tuple[str, ...]] = ()
     #: How many such steps of one run go at once when the workflow sets no `max_parallel`.
     max_parallel: ClassVar[int] = 64
+    #: Whether it is carried out in attempts of a body; the others wait for something else.
+    is_body: ClassVar[bool] = False
+    #: Whether `retry` and `timeout` mean something.
+    is_retried: ClassVar[bool] = True
     #: Names of the values a result may hold; None when that is known only once the step ran.
     result_names: ClassVar[tuple[str, ...] | None] = None
 
@@ -131,6 +155,8 @@ class Input:
     enum: Annotated[tuple[Any, ...], msgspec.Meta(min_length=1)] | None = None
     #: Whether a run must give it; by default exactly when there is no default.
     required: bool | None = None
+    #: Whether its value is never stored nor shown; a secret is text.
+    secret: bool = False
     #: For people.
     description: str = ""
 
@@ -169,6 +195,8 @@ class RetryPolicy:
     retry_on: tuple[str, ...] = ()
     #: Error names that are not, whatever `retry_on` says.
     abort_on: tuple[str, ...] = ()
+    #: A bare expression over `error` and `attempt`; an attempt is retried only if it is true.
+    retry_if: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -180,26 +208,115 @@ class Defaults:
 
 
 @attrs.frozen(kw_only=True)
+class ForEach:
+    """A step carried out once for each item of a list, each with attempts of its own."""
+
+    #: A list, or a placeholder that gives one when the step begins.
+    items: str | tuple[Any, ...]
+    #: What an item is called in the step's expressions.
+    as_: LoopName = "item"
+    #: A placeholder that names an item for as long as the run lives; by default its place in the list.
+    key: str | None = None
+    #: How many items are under way at once; by default the limits of the run count.
+    max_parallel: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
+    #: How many items may fail before the step does: a number, or a share such as "10%".
+    max_failures: Annotated[int, msgspec.Meta(ge=0, le=100_000)] | Percentage = 0
+
+
+@attrs.frozen(kw_only=True)
+class Repeat:
+    """A step carried out again and again until something holds."""
+
+    #: A bare expression over `result`, asked after each round.
+    until: str
+    #: Rounds in all; the step fails when the last one ends without `until` being true.
+    max: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
+    #: Between two rounds.
+    delay: Seconds | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Route:
+    """One way out of a step: `{ when, goto }`, or `{ default }` as the last one."""
+
+    #: A bare expression.
+    when: str | None = None
+    #: A step of the same level, or "end".
+    goto: str | None = None
+    #: A step of the same level, or "end"; taken when no `when` before it is true.
+    default: str | None = None
+
+
+#: What ends a level of states.
+END: Final = "end"
+
+TriggerRule = Literal["all_success", "none_failed", "all_done", "any_success", "any_failed"]
+Delivery = Literal["at_least_once", "at_most_once"]
+
+
+@attrs.frozen(kw_only=True)
 class Step:
     """One step of a workflow."""
 
-    #: Unique in its workflow.
+    #: Unique in its level.
     id: StepId
     #: What it does.
     verb: Verb
     #: Ids of the steps it waits for.
     needs: tuple[str, ...] = ()
+    #: Which ends of the steps in `needs` let it run.
+    trigger_rule: TriggerRule = "all_success"
     #: A bare expression; the step is skipped when it is false.
     when: str | None = None
+    for_each: ForEach | None = None
+    #: Name -> values; the step is carried out for every combination.
+    matrix: Mapping[Name, Annotated[tuple[Any, ...], msgspec.Meta(min_length=1)]] = attrs.field(factory=dict)
+    repeat: Repeat | None = None
+    #: In a level of states: the step that follows, by name, by value of the first output, or by conditions.
+    next: str | Mapping[str, str] | tuple[Route, ...] | None = None
+    #: In a level of states: how often the token may come here; 100 by default.
+    max_visits: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
     #: For one attempt.
     timeout: Seconds | None = None
     retry: RetryPolicy | None = None
     #: Whether the run may complete although the step failed.
     optional: bool = False
+    #: `at_most_once`: an attempt that was cut off is never begun again by itself.
+    delivery: Delivery = "at_least_once"
+    #: The name of a function that tells whether an attempt that was cut off took effect.
+    verify: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
+    #: What outside systems tell repeated attempts by; by default made from run and step.
+    idempotency_key: str | None = None
+    #: Names of environment variables that the step may read and that are never stored.
+    secrets: tuple[VariableName, ...] = ()
     #: Name -> bare expression over the step's result.
     outputs: Mapping[Name, str] = attrs.field(factory=dict)
+    #: JSON Schema of the step's result; a result that breaks it fails the attempt.
+    output_schema: Mapping[str, Any] | None = None
+    #: Undoes the step when the run fails or is cancelled.
+    compensate: Step | None = None
     #: For people.
     description: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class CheckpointPolicy:
+    """How a run is kept."""
+
+    #: When a snapshot of the run may be stored beside its journal.
+    every: Literal["step", "level", "never"] = "step"
+    #: `power` syncs every commit; `process` survives the death of the process, not that of the machine.
+    durability: Literal["power", "process"] = "power"
+    #: How many snapshots are kept.
+    keep: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
+
+
+@attrs.frozen(kw_only=True)
+class Budget:
+    """What the agents of a run may use up together; no agent is asked once it is reached."""
+
+    cost_usd: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    tokens: Annotated[int, msgspec.Meta(ge=1, le=2**53)] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -209,6 +326,8 @@ class Definition:
     #: For people and for finding runs.
     name: WorkflowName
     steps: Annotated[tuple[Step, ...], msgspec.Meta(min_length=1, max_length=MAX_STEPS)]
+    #: The step that a workflow of states begins with; a graph has none.
+    start: str | None = None
     #: The author's own; runs are told apart by the content hash.
     version: str = "1.0.0"
     #: For people.
@@ -219,25 +338,32 @@ class Definition:
     max_parallel: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
     #: For the whole run, from its start, pauses included.
     timeout: Seconds | None = None
+    #: Whether steps that do not depend on a failed one go on.
+    continue_on_error: bool = False
+    #: Whether `compensate` of completed steps is carried out when the run fails or is cancelled.
+    compensate: bool = False
+    checkpoint: CheckpointPolicy | None = None
+    budget: Budget | None = None
+    #: Steps that are carried out when the run is going to fail.
+    on_failure: tuple[Step, ...] = ()
+    #: Steps that are carried out last, however the run ends.
+    finally_: tuple[Step, ...] = ()
     #: Name -> value or placeholder; computed when the run completes.
     outputs: Mapping[Name, Any] = attrs.field(factory=dict)
 
     def tree(self) -> dict[str, Any]:
         """The canonical document: plain data, defaults left out, `needs` sorted, durations as text."""
-        tree = {"dsl": LANGUAGE_VERSION, **_tree(self)}
-        tree["steps"] = {step.id: _step_tree(step) for step in self.steps}
-        return tree
+        return {"dsl": LANGUAGE_VERSION, **_tree(self)}
 
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 of the canonical document, in hex: the same for TOML, YAML, JSON and Python.
 
-        The order of the steps counts, for it decides which of several ready steps begins first; the order
-        inside every other mapping does not.
+        The order of steps counts, for it decides which of several ready steps begins first, and so does that of a
+        matrix; the order inside every other mapping does not.
         """
-        tree = self.tree()
-        ordered = {**tree, "steps": list(tree["steps"].items())}
-        return hashlib.sha256(msgspec.json.encode(ordered, order="sorted")).hexdigest()
+        ordered = msgspec.json.encode(_with_order(self.tree()), order="sorted")
+        return hashlib.sha256(ordered).hexdigest()
 
     def step(self, step_id: str) -> Step:
         """The step with that id; KeyError if there is none."""
@@ -253,17 +379,18 @@ def document_key(field: str) -> str:
     return field.removesuffix("_")
 
 
+#: Fields that hold steps by id.
+_LEVELS: Final = frozenset({"steps", "on_failure", "finally"})
+
+
 def _tree(noun: Any) -> dict[str, Any]:
     """Fields that differ from their defaults, as plain data under their document keys."""
-    return {document_key(name): _plain(value, name) for name, value in _set_fields(noun)}
-
-
-def _step_tree(step: Step) -> dict[str, Any]:
-    tree = _tree(step)
-    tree.pop("id")
-    tree |= tree.pop("verb")
-    if step.needs:
-        tree["needs"] = sorted(step.needs)
+    tree = {document_key(name): _plain(value, name) for name, value in _set_fields(noun)}
+    if isinstance(noun, Step):
+        tree.pop("id")
+        tree |= tree.pop("verb")
+        if noun.needs:
+            tree["needs"] = sorted(noun.needs)
     return tree
 
 
@@ -275,14 +402,37 @@ def _set_fields(noun: Any) -> Iterator[tuple[str, Any]]:
             yield field.name, value
 
 
-_SECONDS_FIELDS: Final = frozenset({"timeout", "delay", "max_delay"})
+_SECONDS_FIELDS: Final = frozenset({"timeout", "delay", "max_delay", "after"})
 
 
 def _plain(value: Any, field: str) -> Any:
-    if field in _SECONDS_FIELDS:
+    if type(value) is float and field in _SECONDS_FIELDS:
         return format_duration(value)
+    if isinstance(value, Definition):
+        return value.tree()
     if attrs.has(type(value)):
         return _tree(value)
     if isinstance(value, Mapping):
-        return {key: _tree(item) if attrs.has(type(item)) else item for key, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+        return {key: _plain(item, "") if _is_noun(item) else item for key, item in value.items()}
+    if not isinstance(value, tuple):
+        return value
+    if value and isinstance(value[0], Step):
+        return {step.id: _tree(step) for step in value}
+    return [_tree(item) if attrs.has(type(item)) else item for item in value]
+
+
+def _is_noun(value: Any) -> bool:
+    return attrs.has(type(value)) or isinstance(value, tuple)
+
+
+def _with_order(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree of a workflow or step in which mappings whose order means something are lists of pairs."""
+    ordered = dict(tree)
+    for key in _LEVELS & tree.keys():
+        ordered[key] = [(step_id, _with_order(step)) for step_id, step in tree[key].items()]
+    for key in ("compensate", "workflow"):
+        if isinstance(tree.get(key), Mapping):
+            ordered[key] = _with_order(tree[key])
+    if "matrix" in tree:
+        ordered["matrix"] = list(tree["matrix"].items())
+    return ordered

@@ -38,12 +38,15 @@ class Call(ExecutableVerb):
     """
 
     key: ClassVar[str] = "call"
+    is_body: ClassVar[bool] = True
     templates: ClassVar[tuple[str, ...]] = ("with_",)
 
     #: A registered name, or `module:function`.
     call: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     #: Keyword arguments; placeholders keep their types.
     with_: Mapping[str, Any] = attrs.field(factory=dict)
+    #: Run the function inside the transaction that keeps its result; it is handed the store's SQLite connection.
+    transaction: bool = False
 
     def check(self) -> Iterator[Finding]:
         """Whether the name is one; nothing is imported, and who may be called is for the engine to say."""

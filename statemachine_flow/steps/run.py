@@ -13,17 +13,12 @@ import msgspec
 from statemachine_flow.executors.process import Command, exit_error, run_command, shell_argv
 from statemachine_flow.expressions import Template
 from statemachine_flow.expressions.values import to_text
+from statemachine_flow.model import VariableName
 from statemachine_flow.steps.base import Attempt, ExecutableVerb
 
 Arguments = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+ExitStatus = Annotated[int, msgspec.Meta(ge=0, le=255)]
 CommandLine = Annotated[str, msgspec.Meta(min_length=1)]
-VariableName = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$",
-        description="an environment variable has letters, digits and '_', no digit first",
-    ),
-]
 _STREAMS = ("stdout", "stderr")
 _RESULT_NAMES = (
     *_STREAMS,
@@ -44,6 +39,7 @@ class Run(ExecutableVerb):
     """
 
     key: ClassVar[str] = "run"
+    is_body: ClassVar[bool] = True
     templates: ClassVar[tuple[str, ...]] = ("run", "env", "cwd")
     result_names: ClassVar[tuple[str, ...]] = _RESULT_NAMES
     max_parallel: ClassVar[int] = max(4, 2 * (os.cpu_count() or 1))
@@ -55,6 +51,8 @@ class Run(ExecutableVerb):
     env: Mapping[VariableName, str] = attrs.field(factory=dict)
     #: Relative to the directory the run was started in.
     cwd: str | None = None
+    #: Exit statuses that are no failure.
+    allow_exit: Annotated[tuple[ExitStatus, ...], msgspec.Meta(min_length=1)] = (0,)
 
     def is_shell(self, field: str) -> bool:
         """See `Verb.is_shell`."""
@@ -78,9 +76,9 @@ class Run(ExecutableVerb):
         result = await run_command(command, grace=attempt.grace, open_spill=attempt.open_spill)
         if result.leaked:
             context.logger.warning("a process left the step's group and still runs")
-        if result.exit_code != 0:
+        if result.exit_code not in self.allow_exit:
             raise exit_error(command, result)
-        output: dict[str, Any] = {"stdout": result.stdout, "stderr": result.stderr, "exit_code": 0}
+        output: dict[str, Any] = {"stdout": result.stdout, "stderr": result.stderr, "exit_code": result.exit_code}
         if result.lossy:
             output["lossy"] = True
         for stream in _STREAMS:
