@@ -6,8 +6,11 @@ killed at any moment and the run goes on from there.
 
 Layout, from the top down; a module imports only from what stands below it:
     cli                     the `smf` command
+    views                   workflows and runs drawn, compared, explained, foreseen
     engine, testing         starts runs and carries them through their lives; helpers for users' tests
+    proof                   what every run of a workflow keeps to
     builder                 workflows in Python, and `load`
+    editing                 documents changed and laid out as texts, with their comments
     compiler                text -> checked definition, and back
     stores                  where journals are kept: memory, SQLite
     plan, snapshot          a definition compiled for execution; a definition as bytes
@@ -32,17 +35,26 @@ from statemachine_flow._version import __version__
 if TYPE_CHECKING:
     from statemachine_flow import errors, testing
     from statemachine_flow.builder import Ref, Workflow, load
+    from statemachine_flow.editing import Document, edit
     from statemachine_flow.engine.asynchronous import AsyncEngine
     from statemachine_flow.engine.sync import Engine
     from statemachine_flow.engine.view import Event, Run, StepView
     from statemachine_flow.lifecycle import RunState, StepState
     from statemachine_flow.model import RetryPolicy
+    from statemachine_flow.proof import Proof, prove
     from statemachine_flow.steps.base import StepContext
+    from statemachine_flow.views.changes import diff
+    from statemachine_flow.views.drawing import draw
+    from statemachine_flow.views.explain import explain
+    from statemachine_flow.views.preview import preview
+    from statemachine_flow.views.story import explain_step
 
 __all__ = [
     "AsyncEngine",
+    "Document",
     "Engine",
     "Event",
+    "Proof",
     "Ref",
     "RetryPolicy",
     "Run",
@@ -52,15 +64,24 @@ __all__ = [
     "StepView",
     "Workflow",
     "__version__",
+    "diff",
+    "draw",
+    "edit",
     "errors",
+    "explain",
+    "explain_step",
     "load",
+    "preview",
+    "prove",
     "testing",
 ]
 
 _HOMES = {
     "AsyncEngine": "engine.asynchronous",
+    "Document": "editing",
     "Engine": "engine.sync",
     "Event": "engine.view",
+    "Proof": "proof",
     "Ref": "builder",
     "RetryPolicy": "model",
     "Run": "engine.view",
@@ -69,7 +90,14 @@ _HOMES = {
     "StepState": "lifecycle",
     "StepView": "engine.view",
     "Workflow": "builder",
+    "diff": "views.changes",
+    "draw": "views.drawing",
+    "edit": "editing",
+    "explain": "views.explain",
+    "explain_step": "views.story",
     "load": "builder",
+    "preview": "views.preview",
+    "prove": "proof",
 }
 
 

@@ -230,7 +230,7 @@ class ProblemsError(SmfError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        first = self.problems[0]
+        first = next((problem for problem in self.problems if problem.severity == "error"), self.problems[0])
         super().__init__(str(first), kind=first.kind)
 
     def __str__(self) -> str:

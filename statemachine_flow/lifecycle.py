@@ -115,16 +115,21 @@ STEP_EDGES: Final[tuple[Edge, ...]] = (
     *_edges(
         "start", [S.PENDING, S.BACKING_OFF, S.INTERRUPTED], S.RUNNING, "a new attempt, recorded before its body begins"
     ),
-    *_edges("wait", [S.RUNNING], S.WAITING, "approval, timer, signal or child run"),
+    *_edges("wait", [S.RUNNING], S.WAITING, "for an approval, a timer, a signal, a child run or its own steps"),
     *_edges("complete", [S.RUNNING, S.WAITING, S.INTERRUPTED], S.COMPLETED, "a result"),
     *_edges("fail", [S.RUNNING, S.WAITING, S.INTERRUPTED], S.FAILED, "no attempts left, or not retryable"),
-    *_edges("back_off", [S.RUNNING], S.BACKING_OFF, "a durable timer for the next attempt"),
+    *_edges("back_off", [S.RUNNING, S.WAITING], S.BACKING_OFF, "a durable timer for the next attempt"),
     *_edges("interrupt", [S.RUNNING], S.INTERRUPTED, "its owner died or stopped it"),
-    *_edges("skip", [S.PENDING], S.SKIPPED, "`when` is false, or the join rule says so"),
+    *_edges("skip", [S.PENDING, S.WAITING], S.SKIPPED, "`when` is false, or the join rule or a rejection says so"),
     *_edges(
         "cancel", [S.PENDING, S.RUNNING, S.WAITING, S.BACKING_OFF, S.INTERRUPTED], S.CANCELLED, "the run ended first"
     ),
-    *_edges("reset", [S.COMPLETED, S.FAILED, S.SKIPPED, S.CANCELLED], S.PENDING, "through retry, rewind or rerun"),
+    *_edges(
+        "reset",
+        [S.COMPLETED, S.FAILED, S.SKIPPED, S.CANCELLED, S.INTERRUPTED],
+        S.PENDING,
+        "through a loop, a rewind, retry, rerun or a person's decision",
+    ),
 )
 
 
@@ -287,6 +292,8 @@ ALIASES: Final[Mapping[str, str]] = {
 }
 
 #: Step states in which no work is owed: nothing is left to do unless the step is reset.
-STEP_AT_REST: Final = frozenset(edge.source for edge in STEP_EDGES if edge.trigger == "reset")
+STEP_AT_REST: Final = frozenset(
+    state for state in STEP.states if {edge.trigger for edge in STEP_EDGES if edge.source == state} == {"reset"}
+)
 #: Run states in which nothing happens by itself.
 RUN_AT_REST: Final = RUN.terminal | {str(RunState.FAILED)}

@@ -61,7 +61,7 @@ def _decode_verb(kind: type, data: Any) -> Any:
         raise TypeError(f"unexpected {kind}")
     for key, verb in VERBS.items():
         if key in data:
-            return msgspec.convert(data, verb)
+            return msgspec.convert(data, verb, dec_hook=_decode_verb)
     raise ValueError("a step without a known verb")
 
 

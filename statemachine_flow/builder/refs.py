@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from abc import abstractmethod
 from typing import Any, Final, final
 
 #: What may stand after a dot, unless it is a reserved word.
@@ -55,4 +56,30 @@ def _subscript(key: Any) -> str:
     if isinstance(key, slice):
         parts = [key.start, key.stop] if key.step is None else [key.start, key.stop, key.step]
         return ":".join("" if part is None else _subscript(part) for part in parts)
-    return str(key)[4:-3] if isinstance(key, Ref) else repr(key)
+    return str(bare(key)) if isinstance(key, Ref) else repr(key)
+
+
+class Referable:
+    """What can stand for a step beside the reference to it."""
+
+    @property
+    @abstractmethod
+    def ref(self) -> Ref:
+        """The reference to the step."""
+
+
+def bare(value: Any) -> Any:
+    """A reference as the expression it stands for, as `when` holds it; anything else as it is."""
+    return str(value)[4:-3] if isinstance(value, Ref) else value
+
+
+#: The item of the `for_each` around, where that has no `as` of its own.
+item: Final = Ref("item")
+#: The place of the item among the others, from 0.
+index: Final = Ref("index")
+#: The combination of a `matrix`.
+matrix: Final = Ref("matrix")
+#: The result of the round before, null in the first one.
+previous: Final = Ref("previous")
+#: What an approval that came back here said, null before.
+feedback: Final = Ref("feedback")

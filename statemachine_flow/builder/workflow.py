@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast, final
+from typing import TYPE_CHECKING, Any, Self, cast, final
 
-from statemachine_flow.builder.forms import (
-    OPTION_FORMS,
-    OPTIONS,
-    Duration,
-    duration,
-    plain,
-    retry_policy,
-    steps_read,
-    without_none,
-)
-from statemachine_flow.builder.names import called_names
+from statemachine_flow.builder.forms import Duration, duration, noun, plain, retry_policy, step_name, without_none
+from statemachine_flow.builder.level import Handlers, Level
+from statemachine_flow.builder.names import name_functions
+from statemachine_flow.builder.reads import with_needs
 from statemachine_flow.builder.refs import Ref
-from statemachine_flow.compiler import load_definition
+from statemachine_flow.compiler import load as load_document
 from statemachine_flow.compiler.source import Source
 from statemachine_flow.errors import Problem, UsageError
 from statemachine_flow.functions import Function
-from statemachine_flow.model import LANGUAGE_VERSION, Definition, InputType, RetryPolicy
+from statemachine_flow.model import LANGUAGE_VERSION, Budget, CheckpointPolicy, Definition, InputType, RetryPolicy
 
-_F = TypeVar("_F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from statemachine_flow.plan import Plan
+
+#: Sections of a document that things are added to.
+_SECTIONS = ("inputs", "steps", "on_failure", "finally", "outputs")
 
 
 @final
-class Workflow:
+class Workflow(Level):
     """A workflow, built by calls or loaded from a document.
 
     Args:
         name: for people, and for lists of runs.
         version, description: for people.
+        start: the step that a workflow of states begins with.
         max_parallel: how many steps may run at once; None leaves it to the executors' own limits.
         timeout: for the whole run.
         retry, step_timeout: what steps get that do not say otherwise.
+        continue_on_error: whether steps that do not depend on a failed one go on.
+        compensate: whether completed steps are undone when the run fails or is cancelled.
+        checkpoint: how runs are kept.
+        budget: what the agents of a run may use up together.
 
     Example:
         >>> workflow = Workflow("greeting")
@@ -54,16 +56,21 @@ class Workflow:
         ('hello',)
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the fields of a document
         self,
         name: str,
         *,
         version: str | None = None,
         description: str | None = None,
+        start: str | None = None,
         max_parallel: int | None = None,
         timeout: Duration | None = None,
         retry: RetryPolicy | Mapping[str, Any] | None = None,
         step_timeout: Duration | None = None,
+        continue_on_error: bool | None = None,
+        compensate: bool | None = None,
+        checkpoint: CheckpointPolicy | Mapping[str, Any] | None = None,
+        budget: Budget | Mapping[str, Any] | None = None,
     ) -> None:
         defaults = without_none(retry=retry_policy(retry), timeout=duration(step_timeout))
         self._written: dict[str, Any] | None = {
@@ -72,24 +79,28 @@ class Workflow:
             **without_none(
                 version=version,
                 description=description,
+                start=step_name(start),
                 max_parallel=max_parallel,
                 timeout=duration(timeout),
+                continue_on_error=continue_on_error,
+                compensate=compensate,
+                checkpoint=noun(checkpoint),
+                budget=noun(budget),
                 defaults=defaults or None,
             ),
-            "inputs": {},
-            "steps": {},
-            "outputs": {},
+            **{section: {} for section in _SECTIONS},
         }
         self._definition: Definition | None = None
         self._source: Source | None = None
-        self._called: dict[str, Function] = {}
+        self._warnings: tuple[Problem, ...] = ()
         self._functions: dict[str, Function] = {}
 
     @classmethod
-    def of(cls, definition: Definition, source: Source | None = None) -> Self:
+    def of(cls, definition: Definition, source: Source | None = None, warnings: Sequence[Problem] = ()) -> Self:
         """A workflow around a definition that was checked already."""
         workflow = cls(definition.name)
         workflow._definition, workflow._source, workflow._written = definition, source, None
+        workflow._warnings = tuple(warnings)
         return workflow
 
     # --- building
@@ -102,98 +113,37 @@ class Workflow:
         default: Any = None,
         enum: Sequence[Any] | None = None,
         required: bool | None = None,
+        secret: bool | None = None,
         description: str | None = None,
     ) -> Ref:
         """Declare an input; returns the reference to its value. The words mean what they mean in a document."""
-        declared = without_none(default=plain(default), enum=plain(enum), required=required, description=description)
+        declared = without_none(
+            default=plain(default), enum=plain(enum), required=required, secret=secret, description=description
+        )
         self._add("inputs", name, {"type": type, **declared})
         return Ref("inputs")[name]
-
-    def call(
-        self,
-        step_id: str,
-        function: Function | str,
-        *,
-        with_: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> Ref:
-        """Add a step that calls a Python function.
-
-        Args:
-            step_id: unique in the workflow.
-            function: the function, or its name as a document would write it.
-            with_: its keyword arguments; references keep the type of their value.
-            **options: `needs`, `when`, `timeout`, `retry`, `optional`, `outputs`, `description`, as in a document.
-                Steps that are referred to need not be listed in `needs`.
-
-        Returns:
-            The reference to the step: `.output`, `.outputs`, `.state`, `.error`.
-
-        Raises:
-            UsageError: the id is taken, or an option does not exist.
-        """
-        verb: dict[str, Any] = {"call": function, **without_none(**{"with": plain(with_)})}
-        return self._step(step_id, verb, options)
-
-    def step(self, step_id: str | None = None, **options: Any) -> Callable[[_F], _F]:
-        """Decorate a function to add a step that calls it; the function stays what it is.
-
-        Args:
-            step_id: by default the function's name.
-            **options: as for `call`, `with_` included.
-
-        Example:
-            >>> workflow = Workflow("double")
-            >>> @workflow.step(with_={"x": 21})
-            ... def double(x: int) -> int:
-            ...     return 2 * x
-            >>> double(4), workflow["double"].output
-            (8, <Ref steps.double.output>)
-        """
-
-        def decorate(function: _F) -> _F:
-            self.call(step_id or function.__name__, function, **options)
-            return function
-
-        return decorate
-
-    def run(
-        self,
-        step_id: str,
-        command: str | Sequence[Any],
-        *,
-        env: Mapping[str, Any] | None = None,
-        cwd: Any = None,
-        **options: Any,
-    ) -> Ref:
-        """Add a step that runs a command.
-
-        Args:
-            step_id: unique in the workflow.
-            command: a list is an argument vector without a shell; text goes to the shell.
-            env: added to the few variables that a command inherits.
-            cwd: relative to the directory the run is started in.
-            **options: as for `call`.
-
-        Returns:
-            The reference to the step.
-        """
-        verb = {"run": plain(command), **without_none(env=plain(env), cwd=plain(cwd))}
-        return self._step(step_id, verb, options)
 
     def output(self, name: str, value: Any) -> None:
         """Declare an output of the run."""
         self._add("outputs", name, plain(value))
 
-    def __getitem__(self, step_id: str) -> Ref:
-        """The reference to a step that was added.
+    @property
+    def on_failure(self) -> Handlers:
+        """The steps that are carried out when the run is going to fail; more can be added to it.
 
-        Raises:
-            UsageError: there is no such step.
+        Example:
+            >>> workflow = Workflow("careful")
+            >>> _ = workflow.run("work", ["make"])
+            >>> _ = workflow.on_failure.run("notify", ["echo", Ref("error").message])
+            >>> workflow.definition.on_failure[0].id
+            'notify'
         """
-        if step_id not in self._document["steps"]:
-            raise UsageError(f"the workflow has no step {step_id!r}")
-        return Ref("steps")[step_id]
+        return Handlers(self._document["on_failure"], self._changed)
+
+    @property
+    def finally_(self) -> Handlers:
+        """The steps that are carried out last, however the run ends; more can be added to it."""
+        return Handlers(self._document["finally"], self._changed)
 
     # --- using
 
@@ -205,10 +155,38 @@ class Workflow:
             DefinitionError: with everything that is wrong.
         """
         if self._definition is None:
-            names = called_names(self._document["steps"], self._called)
-            self._definition, self._source = load_definition(self._finished(names))
-            self._functions = {name: self._called[step_id] for step_id, name in names.items()}
+            document = self._inline()
+            functions = name_functions(document)
+            loaded = load_document(document)
+            self._definition, self._source, self._warnings = loaded.definition, loaded.source, loaded.warnings
+            self._functions = functions
         return self._definition
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What is worth a look although the workflow can be run, in the order of the text.
+
+        Raises:
+            DefinitionError: with everything that is wrong with the document.
+
+        Example:
+            >>> workflow = Workflow("fine")
+            >>> _ = workflow.run("work", ["true"])
+            >>> workflow.warnings
+            ()
+        """
+        self.definition  # noqa: B018 - they are found when it is made
+        return self._warnings
+
+    @property
+    def plan(self) -> Plan:
+        """The workflow compiled for execution.
+
+        Raises:
+            DefinitionError: with everything that is wrong with the document.
+        """
+        # Who only builds or checks workflows has no use for it.
+        return cast("Plan", import_module("statemachine_flow.plan").Plan(self.definition))
 
     @property
     def content_hash(self) -> str:
@@ -266,41 +244,33 @@ class Workflow:
     def _document(self) -> dict[str, Any]:
         """The document as plain data; that of a loaded workflow is made when somebody adds to it."""
         if self._written is None:
-            self._written = {"inputs": {}, "steps": {}, "outputs": {}, **self.definition.tree()}
+            self._written = {**{section: {} for section in _SECTIONS}, **self.definition.tree()}
         return self._written
+
+    @property
+    def _steps(self) -> dict[str, Any]:
+        return cast(dict[str, Any], self._document["steps"])
+
+    def _changed(self) -> None:
+        # What was loaded from a text is from here on written in Python.
+        self._definition = self._source = None
+        self._warnings = ()
 
     def _add(self, section: str, name: str, value: Any) -> None:
         part = self._document[section]
         if name in part:
             raise UsageError(f"the workflow already has {name!r} among its {section}")
         part[name] = value
-        # What was loaded from a text is from here on written in Python.
-        self._definition = self._source = None
+        self._changed()
 
-    def _step(self, step_id: str, verb: dict[str, Any], options: Mapping[str, Any]) -> Ref:
-        unknown = sorted(set(options) - OPTIONS)
-        if unknown:
-            raise UsageError(f"a step has no option {unknown[0]!r}", hint=f"options: {', '.join(sorted(OPTIONS))}")
-        written = {name: OPTION_FORMS.get(name, plain)(value) for name, value in options.items() if value is not None}
-        self._add("steps", step_id, {**written, **verb})
-        if callable(verb.get("call")):
-            self._called[step_id] = verb["call"]
-        return Ref("steps")[step_id]
-
-    def _finished(self, names: Mapping[str, str]) -> dict[str, Any]:
-        """The document with functions named and needs filled in."""
-        steps = {step_id: _finished_step(step, names.get(step_id)) for step_id, step in self._document["steps"].items()}
-        return {key: value for key, value in {**self._document, "steps": steps}.items() if value != {}}
-
-
-def _finished_step(step: Mapping[str, Any], called: str | None) -> dict[str, Any]:
-    finished = dict(step)
-    if called is not None:
-        finished["call"] = called
-    needs = dict.fromkeys([*finished.get("needs", ()), *steps_read(finished)])
-    if needs:
-        finished["needs"] = list(needs)
-    return finished
+    def _inline(self) -> dict[str, Any]:
+        """A copy of the document with needs filled in; functions still stand where their names will."""
+        if self._written is None:
+            return self.definition.tree()
+        document = dict(self._document)
+        for level in ("steps", "on_failure", "finally"):
+            document[level], _ = with_needs(document[level], is_states=level == "steps" and "start" in document)
+        return {key: value for key, value in document.items() if value != {}}
 
 
 def load(source: str | os.PathLike[str]) -> Workflow:
@@ -325,8 +295,8 @@ def load(source: str | os.PathLike[str]) -> Workflow:
     if not isinstance(cast(object, source), str | bytes | os.PathLike | Mapping):
         accepted = "a Workflow, a Definition, the path of a document, or its text"
         raise UsageError(f"a workflow is {accepted}, not a {type(source).__name__}")
-    definition, origin = load_definition(source)
-    return Workflow.of(definition, origin)
+    loaded = load_document(source)
+    return Workflow.of(loaded.definition, loaded.source, loaded.warnings)
 
 
 def as_workflow(given: Workflow | Definition | str | os.PathLike[str]) -> Workflow:

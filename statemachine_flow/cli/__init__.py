@@ -6,14 +6,14 @@ Layout:
     options     the options that commands share
     exits       exit codes
     failures    errors as text and as JSON
-    problems    what is wrong with a document, with the place and a caret
+    problems    what is wrong with a document, with the place and a caret; `github` for GitHub Actions
     carry       a run from its start to its rest: progress, signals, summary; shared by `run`, `resume` and `retry`
     control     what `pause` and `cancel` share
     signals     what Ctrl-C and its relatives do to a run
     progress    a run's progress, as lines; `live` shows it as a table on a terminal
     inputs      the inputs of a run, from the command line
     stores      which store a command works on
-    describe    runs as JSON; `drawing` draws workflows; `times` reads and shows times
+    describe    runs as JSON; `times` reads and shows times
     output      the one way out: escaping, colours, columns, JSON, readers that went away
 
 Data goes to stdout, talk to stderr.

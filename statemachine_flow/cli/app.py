@@ -19,6 +19,8 @@ _PROGRAM: Final = "smf"
 #: Command -> what it does; a test holds the commands' own help to it.
 COMMANDS: Final[dict[str, str]] = {
     "validate": "Check documents without running anything.",
+    "fmt": "Lay documents out in the canonical way.",
+    "convert": "Write a document in another format.",
     "run": "Run a workflow.",
     "resume": "Go on with a run that was paused or interrupted.",
     "retry": "Go on with a failed run: what failed begins anew.",
@@ -28,6 +30,9 @@ COMMANDS: Final[dict[str, str]] = {
     "status": "Show a run and its steps.",
     "events": "Show a run's journal.",
     "graph": "Draw a workflow, or a run of it.",
+    "plan": "Show what a run would do, without running anything.",
+    "diff": "Show how two workflows differ, and what that means.",
+    "explain": "Explain a kind of error, or why a step is as it is.",
     "schema": "Print the JSON Schema of documents.",
 }
 

@@ -10,14 +10,11 @@ import contextlib
 import io
 import json
 import os
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, TextIO
 
-#: What could drive a terminal or reorder a line: C0, DEL and C1 controls, line separators, marks and overrides of
-#: direction, and halves of surrogate pairs.
-_UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+from statemachine_flow.views.escape import sanitize as sanitize  # noqa: PLC0414 - commands take it from here
 
 _COLOURS: Final = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "bold": 1, "dim": 2}
 
@@ -34,22 +31,6 @@ STATE_COLOURS: Final = {
     "backing_off": "yellow",
     "interrupted": "yellow",
 }
-
-
-def sanitize(text: str, limit: int | None = None) -> str:
-    r"""Text of a document, a step or the command line, as one line that does nothing to a terminal.
-
-    Args:
-        text: anything.
-        limit: the most characters to show; longer text ends in `...`.
-
-    Example:
-        >>> print(sanitize("a\x1b[2Jb"), sanitize("x" * 9, 6))
-        a\x1b[2Jb xxx...
-    """
-    if limit is not None and len(text) > limit:
-        text = text[: limit - 3] + "..."
-    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def join_parts(*parts: str | None) -> str:

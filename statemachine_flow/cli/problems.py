@@ -26,7 +26,8 @@ def problem_text(problem: Problem) -> str:
           |        ^
           = put it in quotes
     """
-    kind = paint(f"error[{problem.kind}]:", "red", sys.stderr)
+    colour = "red" if problem.severity == "error" else "yellow"
+    kind = paint(f"{problem.severity}[{problem.kind}]:", colour, sys.stderr)
     if problem.position is None:
         where = f"at {problem.path}" if problem.path else None
         return f"{kind} {join_parts(problem.message, where, problem.hint)}"
@@ -36,7 +37,7 @@ def problem_text(problem: Problem) -> str:
         shown, caret = _cut(problem.source_line, problem.position.column - 1)
         lines += [
             f"{problem.position.line} | {shown}".rstrip(),
-            f"{gutter} | {' ' * caret}{paint('^', 'red', sys.stderr)}",
+            f"{gutter} | {' ' * caret}{paint('^', colour, sys.stderr)}",
         ]
     if problem.hint:
         lines.append(f"{gutter} = {sanitize(problem.hint)}")
@@ -63,6 +64,7 @@ def problem_data(problem: Problem) -> dict[str, Any]:
     position: Position | None = problem.position
     return {
         "kind": problem.kind,
+        "severity": problem.severity,
         "message": problem.message,
         "path": problem.path,
         "file": position and position.file,

@@ -11,7 +11,8 @@ Layout, each module importing only from those above it:
     refused     how refusals of parts add up
     strict      text, numbers, durations
     shapes      mappings -> nouns of the model, through cattrs
-    steps       what may be written under `steps`
+    step_fields which fields go with which verb
+    steps       what may be written under `steps`, level in level
     document    plain data -> `Definition`: every problem of shape
     graph       who needs whom
     references  what expressions read
@@ -26,22 +27,64 @@ import os
 from collections.abc import Mapping
 from typing import Any, cast
 
+import attrs
+
 from statemachine_flow.compiler.built import take_built
 from statemachine_flow.compiler.check import check
 from statemachine_flow.compiler.document import structure
 from statemachine_flow.compiler.plain import refuse
 from statemachine_flow.compiler.read import read_file, read_text
 from statemachine_flow.compiler.source import Source
+from statemachine_flow.errors import Problem
 from statemachine_flow.model import Definition
 
-__all__ = ["check", "load_definition", "read_file", "read_text", "structure"]
+__all__ = ["Loaded", "check", "load", "load_definition", "read_file", "read_text", "structure"]
 
 
-def load_definition(document: str | bytes | os.PathLike[str] | Mapping[str, Any]) -> tuple[Definition, Source | None]:
+@attrs.frozen
+class Loaded:
+    """A workflow that was read and checked."""
+
+    definition: Definition
+    #: The text it came from; None for plain data.
+    source: Source | None
+    #: What is worth a look, in the order of the text.
+    warnings: tuple[Problem, ...]
+
+
+def load(document: str | bytes | os.PathLike[str] | Mapping[str, Any]) -> Loaded:
     r"""Read a workflow and check it.
 
     Args:
         document: a path; or text, which is told from a path by a line end, or given as bytes; or plain data.
+
+    Raises:
+        DefinitionError: with every problem, in the order of the text, warnings among them.
+
+    Example:
+        >>> loaded = load("dsl = '1'\nname = 'hi'\nsteps.a.run = 'true'\n")
+        >>> loaded.definition.name, loaded.warnings
+        ('hi', ())
+    """
+    source: Source | None = None
+    if isinstance(document, Mapping):
+        data = take_built(document)
+    elif isinstance(document, bytes) or (isinstance(document, str) and "\n" in document):
+        data, source = read_text(document)
+    else:
+        data, source = read_file(document)
+    definition, problems = structure(data, source)
+    if definition is not None:
+        problems += check(definition, source)
+    warnings = refuse(problems)
+    return Loaded(cast(Definition, definition), source, warnings)
+
+
+def load_definition(document: str | bytes | os.PathLike[str] | Mapping[str, Any]) -> tuple[Definition, Source | None]:
+    r"""Read a workflow and check it, as `load` does, where warnings are of no interest.
+
+    Args:
+        document: as for `load`.
 
     Returns:
         The definition, and the text it came from; None for plain data.
@@ -54,15 +97,5 @@ def load_definition(document: str | bytes | os.PathLike[str] | Mapping[str, Any]
         >>> definition.name, len(definition.steps)
         ('hi', 1)
     """
-    source: Source | None = None
-    if isinstance(document, Mapping):
-        data = take_built(document)
-    elif isinstance(document, bytes) or (isinstance(document, str) and "\n" in document):
-        data, source = read_text(document)
-    else:
-        data, source = read_file(document)
-    definition, problems = structure(data, source)
-    if definition is not None:
-        problems += check(definition, source)
-    refuse(problems)
-    return cast(Definition, definition), source
+    loaded = load(document)
+    return loaded.definition, loaded.source

@@ -1,25 +1,36 @@
-"""What a document means: whether its steps, names and expressions fit together.
+"""What a document means: whether its steps, names and expressions fit together, level by level.
 
 Works on a definition of sound shape, see `document`, whatever it was made from. Nothing is imported or run.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from itertools import islice
-from typing import Final
+from collections.abc import Iterable
+from operator import attrgetter
+from typing import Final, final
 
-from statemachine_flow.compiler.graph import Graph
-from statemachine_flow.compiler.problems import Problems, shown
-from statemachine_flow.compiler.references import RUN_ROOTS, STEP_ROOTS, Place, References, result_roots
+from statemachine_flow.compiler.doubts import doubt
+from statemachine_flow.compiler.fields import Site, check_fields, check_retry_if
+from statemachine_flow.compiler.levels import Around, Level, Roots, check_level
+from statemachine_flow.compiler.problems import Problems
+from statemachine_flow.compiler.references import Place, References
+from statemachine_flow.compiler.routes import check_routes
+from statemachine_flow.compiler.scopes import run_roots, step_roots, unwinding_roots
+from statemachine_flow.compiler.settings import input_findings, retry_findings, step_findings
 from statemachine_flow.compiler.source import Path, Source
-from statemachine_flow.durations import format_duration
 from statemachine_flow.errors import Problem
-from statemachine_flow.model import Definition, Input, RetryPolicy, Step, Verb, document_key
+from statemachine_flow.model import Definition, Finding, Step, Verb
+from statemachine_flow.steps.group import Group
+from statemachine_flow.steps.workflow import Child
 
-_PLACEHOLDER: Final = "${{"
-#: Finding one costs a walk through the whole graph.
-_MOST_CIRCLES: Final = 10
+_HANDLERS: Final = (("on_failure", "on_failure"), ("finally", "finally_"))
+#: The fields of a step that are looked at one by one, and their values where they are not set.
+_LOOKED_AT: Final = (
+    *("when", "for_each", "matrix", "repeat", "next", "retry", "delivery", "verify", "idempotency_key"),
+    *("outputs", "output_schema", "compensate"),
+)
+_fields: Final = attrgetter(*_LOOKED_AT)
+_UNSET: Final = _fields(Step(id="a", verb=Verb()))
 
 
 def check(definition: Definition, source: Source | None = None) -> list[Problem]:
@@ -30,7 +41,8 @@ def check(definition: Definition, source: Source | None = None) -> list[Problem]
         source: the document's text, for positions.
 
     Returns:
-        Every problem; none for a workflow that can be run.
+        Every problem, and behind them warnings, which are problems with `severity` "warning"; none for a workflow
+        that can be run as it is meant.
 
     Example:
         >>> from statemachine_flow.steps import Call
@@ -38,97 +50,105 @@ def check(definition: Definition, source: Source | None = None) -> list[Problem]
         >>> [problem.message for problem in check(Definition(name="w", steps=(step,)))]
         ["step 'a' needs 'b', which does not exist"]
     """
-    graph = Graph(definition.steps)
-    problems = Problems(source, graph.index)
-    for name, declared in definition.inputs.items():
-        _check_input(declared, ("inputs", name), problems)
-    if definition.defaults.retry is not None:
-        _check_retry(definition.defaults.retry, ("defaults", "retry"), problems)
-    has_order = _check_graph(definition, graph, problems)
-    references = References(definition, graph, problems, has_order=has_order)
-    for step in definition.steps:
+    problems = Problems(source)
+    levels = _Checks(problems).workflow(definition)
+    for level in levels:  # after all problems, of which they may leave no room for one
         if problems.is_full:
             break
-        _check_step(step, references, problems)
-    for name, value in definition.outputs.items():
-        references.check_template(value, Place(("outputs", name), RUN_ROOTS))
+        doubt(level, problems)
     return problems.found
 
 
-def _check_input(declared: Input, path: Path, problems: Problems) -> None:
-    for index, value in enumerate(declared.enum or ()):
-        if not declared.has_type(value):
-            message = f"{value!r} is not of the type '{declared.type}'"
-            problems.add("definition.type", message, (*path, "enum", index))
-    if declared.default is None:
-        return
-    if not declared.has_type(declared.default):
-        message = f"the default is not of the type '{declared.type}'"
-        problems.add("definition.type", message, (*path, "default"))
-    elif declared.enum is not None and declared.default not in declared.enum:
-        problems.add("definition.range", "the default is not in 'enum'", (*path, "default"))
+def _is_plain(step: Step) -> bool:
+    """Whether there is nothing to look at in a step but its needs, which is so for most steps of large workflows."""
+    verb = step.verb
+    if not verb.is_body or _fields(step) != _UNSET:
+        return False
+    return next(verb.templated(), None) is None and next(verb.check(), None) is None
 
 
-def _check_retry(policy: RetryPolicy, path: Path, problems: Problems) -> None:
-    if policy.delay > policy.max_delay:
-        delay, longest = format_duration(policy.delay), format_duration(policy.max_delay)
-        message = f"the delay {delay} is longer than max_delay, which is {longest}"
-        problems.add("definition.range", message, (*path, "delay"), hint="raise max_delay")
+@final
+class _Checks:
+    """Goes through a definition and all workflows in it."""
 
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._references = References(problems)
+        self._sound: list[Level] = []
 
-def _check_graph(definition: Definition, graph: Graph, problems: Problems) -> bool:
-    """Check what steps need; the answer is whether it tells for sure who comes before whom."""
-    is_sure = True
-    for step in definition.steps:
-        if type(step.verb) is Verb:
-            is_sure = False
-        if step.needs and not _check_needs(step, graph, problems):
-            is_sure = False
-    for circle in islice(graph.cycles(), _MOST_CIRCLES):
-        is_sure = False
-        message = "steps need each other in a circle: " + " -> ".join([*circle, circle[0]])
-        problems.add("definition.cycle", message, ("steps", circle[0], "needs"), hint="each needs the next")
-    return is_sure
+    def workflow(self, definition: Definition, path: Path = ()) -> list[Level]:
+        """Check a workflow of its own; the answer is every level so far whose steps fit together."""
+        for name, declared in definition.inputs.items():
+            self._add(input_findings(declared), (*path, "inputs", name))
+        roots = step_roots(definition.inputs)
+        top = Level(definition.steps, (*path, "steps"), roots, definition.inputs, start=definition.start)
+        policy = definition.defaults.retry
+        if policy is not None:
+            place = (*path, "defaults", "retry")
+            self._add(retry_findings(policy), place)
+            check_retry_if(policy, place, top, self._references)
+        self._level(top)
+        for key, field in _HANDLERS:
+            steps = getattr(definition, field)
+            if steps:
+                handlers = unwinding_roots(roots)
+                around = Around(top)
+                level = Level(steps, (*path, key), handlers, top.inputs, around=around, is_unwinding=True)
+                self._level(level)
+        for name, value in definition.outputs.items():
+            self._references.check_template(value, Place((*path, "outputs", name), run_roots(definition), top))
+        return self._sound
 
+    def _level(self, level: Level) -> None:
+        before = len(self._problems.found)
+        check_level(level, self._problems)
+        check_routes(level, self._problems)
+        if len(self._problems.found) == before:
+            self._sound.append(level)
+        for step in level.steps:
+            if _is_plain(step):
+                continue
+            if self._problems.is_full:
+                break
+            self._step(Site(step, (*level.path, step.id), level, level.roots, step.id))
 
-def _check_needs(step: Step, graph: Graph, problems: Problems) -> bool:
-    known = True
-    path = ("steps", step.id, "needs")
-    for index, need in enumerate(step.needs):
-        if need == step.id:
-            problems.add("definition.cycle", f"step '{step.id}' needs itself", (*path, index))
-        elif need not in graph.index:
-            known = False
-            message = f"step '{step.id}' needs {shown(need)}, which does not exist"
-            hint = problems.advise(need, graph.index)
-            problems.add("definition.unknown_step", message, (*path, index), hint=hint)
-    if len(set(step.needs)) < len(step.needs):
-        twice, _ = Counter(step.needs).most_common(1)[0]
-        message = f"step '{step.id}' needs {shown(twice)} more than once"
-        problems.add("definition.duplicate", message, (*path, step.needs.index(twice)))
-    return known
+    def _step(self, site: Site) -> None:
+        step = site.step
+        self._add(step.verb.check(), site.path)
+        self._add(step_findings(step, site.roots), site.path)
+        inside = None
+        if isinstance(step.verb, Group):
+            inside = self._inside(site, step.verb)
+        elif isinstance(step.verb, Child) and isinstance(step.verb.workflow, Definition):
+            self.workflow(step.verb.workflow, (*site.path, "workflow"))
+        check_fields(site, inside, self._references)
+        if step.compensate is not None:
+            self._compensation(site, step.compensate)
 
+    def _inside(self, site: Site, group: Group) -> Level:
+        """Check the steps of a group."""
+        outer = site.level
+        level = Level(
+            group.steps,
+            (*site.path, "steps"),
+            site.inner_roots,
+            outer.inputs,
+            start=group.start,
+            around=Around(outer, site.reader, is_over=site.is_after),
+            is_unwinding=outer.is_unwinding or site.is_after,
+        )
+        self._level(level)
+        return level
 
-def _check_step(step: Step, references: References, problems: Problems) -> None:
-    path = ("steps", step.id)
-    for finding in step.verb.check():
-        problems.add_finding(finding, path)
-    if step.retry is not None:
-        _check_retry(step.retry, (*path, "retry"), problems)
-    if step.when is not None:
-        _check_when(step.when, Place((*path, "when"), STEP_ROOTS, step), references, problems)
-    for name in step.verb.templates:
-        value = getattr(step.verb, name)
-        if value:
-            place = Place((*path, document_key(name)), STEP_ROOTS, step)
-            references.check_template(value, place, is_shell=step.verb.is_shell(name))
-    for name, text in step.outputs.items():
-        references.check_expression(text, Place((*path, "outputs", name), result_roots(step), step))
+    def _compensation(self, site: Site, step: Step) -> None:
+        path = (*site.path, "compensate")
+        if site.level.is_unwinding or site.is_after:
+            message = "what undoes other steps, and what follows a failure, is not undone itself"
+            self._problems.add("definition.unknown_field", message, path, about_key=True)
+        else:
+            roots: Roots = unwinding_roots(site.inner_roots)
+            self._step(Site(step, path, site.level, roots, site.reader, is_after=True))
 
-
-def _check_when(text: str, place: Place, references: References, problems: Problems) -> None:
-    if _PLACEHOLDER in text:
-        message, hint = "`when` is an expression already", "write it without ${{ }}"
-        problems.add("expression.syntax", message, place.path, hint=hint)
-    else:
-        references.check_expression(text, place)
+    def _add(self, findings: Iterable[Finding], path: Path) -> None:
+        for finding in findings:
+            self._problems.add_finding(finding, path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import final
@@ -62,16 +62,17 @@ class Graph:
         before, after = self.index[earlier], self.index[later]
         return before in self._needs[after] or bool(self._ancestors[after] >> before & 1)
 
+    def order(self) -> Iterable[int]:
+        """Places of all steps, each behind those it needs; the graph has no circle."""
+        if self._is_ordered:
+            return range(len(self._needs))
+        return TopologicalSorter(dict(enumerate(self._needs))).static_order()
+
     @cached_property
     def _ancestors(self) -> list[int]:
         """Per step the set of all steps before it, as the bits of a number."""
         ancestors = [0] * len(self._needs)
-        order = (
-            range(len(self._needs))
-            if self._is_ordered
-            else TopologicalSorter(dict(enumerate(self._needs))).static_order()
-        )
-        for index in order:
+        for index in self.order():
             bits = 0
             for need in self._needs[index]:
                 bits |= ancestors[need] | 1 << need

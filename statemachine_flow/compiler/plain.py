@@ -133,11 +133,20 @@ def root_of(data: object, source: Source) -> dict[str, Any]:
     raise DefinitionError([source.problem("definition.type", message, of="value")])
 
 
-def refuse(problems: Iterable[Problem]) -> None:
-    """Raise the problems in the order of the text, `MOST_PROBLEMS` at most; without any, do nothing."""
+def refuse(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Raise the problems in the order of the text, `MOST_PROBLEMS` at most, if one of them is an error.
+
+    Returns:
+        The warnings, when there is nothing else.
+
+    Raises:
+        DefinitionError: with errors and warnings alike; where they are too many, with errors alone.
+    """
     ordered = sorted(problems, key=_order)
-    if ordered:
-        raise DefinitionError(ordered[:MOST_PROBLEMS])
+    errors = [problem for problem in ordered if problem.severity == "error"]
+    if errors:
+        raise DefinitionError((ordered if len(ordered) <= MOST_PROBLEMS else errors)[:MOST_PROBLEMS])
+    return tuple(ordered[:MOST_PROBLEMS])
 
 
 def _order(problem: Problem) -> tuple[int, int]:

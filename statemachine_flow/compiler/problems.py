@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from typing import Final, final
 
 import attrs
@@ -37,15 +36,17 @@ class Problems:
 
     Args:
         source: the document's text; None when the workflow was built in Python.
-        index: step id -> place in the document, for paths that name a step by its id where the document lists
-            its steps.
     """
 
-    def __init__(self, source: Source | None, index: Mapping[str, int] | None = None) -> None:
+    def __init__(self, source: Source | None) -> None:
         self.found: list[Problem] = []
         self._source = source
-        self._index = index or {}
+        self._levels: dict[Path, Mapping[str, int]] = {}
         self._advice_left = _MOST_ADVICE
+
+    def add_level(self, path: Path, index: Mapping[str, int]) -> None:
+        """Let paths name the steps of a level by id where the document lists them: id -> place in the list."""
+        self._levels[path] = index
 
     def add(
         self, kind: str, message: str, path: Path = (), *, about_key: bool = False, hint: str | None = None
@@ -58,6 +59,12 @@ class Problems:
             return
         of: Part = "key" if about_key else "value"
         self.found.append(self._source.problem(kind, message, self._written(path), of=of, hint=hint))
+
+    def warn(self, kind: str, message: str, path: Path, *, about_key: bool = False, hint: str | None = None) -> None:
+        """Note what keeps no workflow from being run, but is hardly meant."""
+        if not self.is_full:
+            self.add(kind, message, path, about_key=about_key, hint=hint)
+            self.found[-1] = attrs.evolve(self.found[-1], severity="warning")
 
     def add_finding(self, finding: Finding, path: Path = ()) -> None:
         """Note a finding inside the noun at `path`."""
@@ -102,12 +109,16 @@ class Problems:
         return did_you_mean(word, known)
 
     def _written(self, path: Path) -> Path:
-        if path[:1] == ("steps",) and len(path) > 1 and path[1] in self._index and self._steps_are_listed:
-            return ("steps", self._index[str(path[1])], *path[2:])
-        return path
+        """The path as the document has it, for it may list its steps."""
+        written: Path = ()
+        for end, part in enumerate(path):
+            index = self._levels.get(path[:end])
+            if index is not None and part in index and self._is_list(written):
+                part = index[str(part)]  # noqa: PLW2901 - the same place, named as the document does
+            written = (*written, part)
+        return written
 
-    @cached_property
-    def _steps_are_listed(self) -> bool:
+    def _is_list(self, path: Path) -> bool:
         # An unknown path gives the position of its known part, so only a list has a place of its own for 0.
         source = self._source
-        return source is not None and source.position(("steps", 0)) != source.position(("steps",))
+        return source is not None and source.position((*path, 0)) != source.position(path)

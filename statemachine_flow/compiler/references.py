@@ -8,55 +8,68 @@ from typing import Any, Final, final
 
 import attrs
 
-from statemachine_flow.compiler.graph import Graph
+from statemachine_flow.compiler.levels import Level, Roots
 from statemachine_flow.compiler.problems import Problems, shown
+from statemachine_flow.compiler.scopes import RESERVED, is_loop, output_keys, outputs_keys
 from statemachine_flow.compiler.source import Path
 from statemachine_flow.errors import ExpressionError
 from statemachine_flow.expressions import Expression, Reference, Template
-from statemachine_flow.model import Definition, Finding, Step
+from statemachine_flow.model import Finding, Step
+from statemachine_flow.steps.group import Group
 
-_RUN_KEYS: Final = ("id", "workflow", "version")
 _STEP_KEYS: Final = ("output", "outputs", "state", "error")
-#: What `when` and the placeholders of a step can begin with.
-STEP_ROOTS: Final = ("inputs", "steps", "run", "env")
-#: The same for the outputs of the workflow.
-RUN_ROOTS: Final = ("inputs", "steps", "run")
-
-
-def result_roots(step: Step) -> tuple[str, ...]:
-    """What the outputs of a step can begin with."""
-    return ("result", *(step.verb.result_names or ()), "inputs", "run")
+_PLACEHOLDER: Final = "${{"
+#: Name -> where expressions can begin with it.
+_ELSEWHERE: Final = {
+    "attempt": "only `retry_if` has 'attempt'",
+    "error": "only on_failure, finally, compensate and `retry_if` have 'error'; of a step it is steps.<id>.error",
+    "feedback": "only what stands in a step has 'feedback'",
+    "index": "only steps with for_each or matrix have 'index', and not in their own `when` and `items`",
+    "item": "only steps with for_each have 'item', and not in their own `when` and `items`",
+    "matrix": "only steps with matrix have 'matrix', and not in their own `when`",
+    "previous": "only what stands in a step has 'previous'",
+    "result": "only `outputs`, `until` and the routes of `next` have 'result'",
+    "round": "only what stands in a step has 'round'",
+    "secrets": "name the variable in the step's `secrets`, and read it in the fields of its verb",
+}
 
 
 @final
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Place:
     """Where an expression stands, which decides what it can read."""
 
     path: Path
     #: The names it can begin with.
-    roots: tuple[str, ...]
-    #: The step it belongs to; None for the outputs of the workflow.
-    step: Step | None = None
+    roots: Roots
+    #: Where ids of steps are looked up first.
+    level: Level
+    #: The step of that level it belongs to; None where every step of the level is at rest by then.
+    reader: str | None = None
+    #: Whether that step is at rest by then.
+    reads_self: bool = False
+    #: Who would see a secret that is read here; "" where it may be read.
+    shown_to: str = ""
 
 
 @final
 class References:
-    """Checks the expressions of one definition.
+    """Checks expressions.
 
     Args:
-        definition: may hold bare verbs, for steps whose own form was refused.
-        graph: its graph.
-        has_order: whether the graph is whole and without circles, so that order can be judged.
         problems: where to note what is wrong.
     """
 
-    def __init__(self, definition: Definition, graph: Graph, problems: Problems, *, has_order: bool) -> None:
-        self._inputs: Final[Mapping[str, object]] = definition.inputs
-        self._steps: Final = {step.id: step for step in definition.steps}
-        self._graph = graph
+    def __init__(self, problems: Problems) -> None:
         self._problems = problems
-        self._has_order = has_order
+
+    def check_condition(self, text: str, place: Place) -> None:
+        """Check a bare expression in a field where a placeholder is a likely slip."""
+        if _PLACEHOLDER in text:
+            message, hint = f"`{place.path[-1]}` is an expression already", "write it without ${{ }}"
+            self._problems.add("expression.syntax", message, place.path, hint=hint)
+        else:
+            self.check_expression(text, place)
 
     def check_expression(self, text: str, place: Place) -> None:
         """Check a bare expression."""
@@ -96,14 +109,11 @@ class References:
                 finding: Finding | None = self._root_fault(root, place)
             elif root == "steps":
                 finding = self._step_fault(rest, place)
-            elif root == "inputs":
-                finding = self._missing(rest, self._inputs, "the workflow declares no input")
-            elif root == "run":
-                finding = self._missing(rest, _RUN_KEYS, "'run' has no")
-            elif root == "result" and place.step is not None and place.step.verb.result_names is not None:
-                finding = self._missing(rest, place.step.verb.result_names, "'result' has no")
             else:
-                continue
+                known = place.roots[root]
+                finding = None if known is None else self._missing(rest, known, _LEADS.get(root) or f"'{root}' has no")
+                if finding is None and place.shown_to:
+                    finding = _secret_fault(root, rest, place)
             if finding is not None:
                 yield reference, finding
 
@@ -114,14 +124,18 @@ class References:
         return Finding("definition.reference", f"{lead} {shown(rest[0])}", (), hint)
 
     def _root_fault(self, root: str, place: Place) -> Finding:
-        if root in self._inputs:
+        level: Level | None = place.level
+        while level is not None and level.find(root) is None:
+            level = level.around.level if level.around is not None else None
+        if root in place.level.inputs:
             hint: str | None = f"write inputs.{root}"
-        elif root in self._steps and "steps" in place.roots:
+        elif level is not None and "steps" in place.roots:
             hint = f"write steps.{root}.output"
-        elif root == "item":
-            hint = "this version of the library does not have 'item' yet"
+        elif root == "item" and "index" in place.roots and (names := place.roots.keys() - RESERVED):
+            hint = f"it is called '{min(names)}' here"
         else:
-            hint = self._problems.advise(root, place.roots) or "known here: " + ", ".join(place.roots)
+            hint = _ELSEWHERE.get(root) or self._problems.advise(root, place.roots)
+            hint = hint or "known here: " + ", ".join(place.roots)
         return Finding("expression.undefined", f"{shown(root)} is not defined here", (), hint)
 
     def _step_fault(self, rest: list[str], place: Place) -> Finding | None:
@@ -129,26 +143,30 @@ class References:
             message = "'steps' is no value of its own; steps are read one by one"
             return Finding("definition.reference", message, (), "write steps.<id>.output")
         step_id, *rest = rest
-        step = self._steps.get(step_id)
-        if step is None:
-            hint = self._problems.advise(step_id, self._steps)
-            return Finding("definition.reference", f"no step has the id {shown(step_id)}", (), hint)
-        return self._order_fault(step_id, place) or self._part_fault(step, rest)
+        level: Level | None = place.level
+        reader, is_over = place.reader, place.reads_self
+        while level is not None:
+            step = level.find(step_id)
+            if step is not None:
+                fault = None if reader is None else _order_fault(step_id, level, reader, place, is_over=is_over)
+                return fault or self._part_fault(step, rest)
+            around = level.around
+            level, reader, is_over = (around.level, around.holder, around.is_over) if around else (None, None, False)
+        return self._unknown_step(step_id, place)
 
-    def _order_fault(self, step_id: str, place: Place) -> Finding | None:
-        """What is read in a step must come from a step that is at rest by then."""
-        if place.step is None:
-            return None
-        reader = place.step.id
-        if step_id == reader:
-            message, hint = f"step '{reader}' reads its own result", "only its `outputs` can, as `result`"
-        elif not self._has_order or self._graph.is_before(step_id, reader):
-            return None
-        else:
-            message = f"step '{reader}' reads steps.{step_id} but does not depend on it"
-            later = self._graph.is_before(reader, step_id)
-            hint = f"'{step_id}' comes after it" if later else f"add '{step_id}' to its needs"
-        return Finding("definition.reference", message, (), hint)
+    def _unknown_step(self, step_id: str, place: Place) -> Finding:
+        message = f"no step has the id {shown(step_id)}"
+        known: list[str] = []
+        level: Level | None = place.level
+        while level is not None:
+            known += level.graph.index
+            for holder in level.steps:
+                if isinstance(holder.verb, Group) and any(step.id == step_id for step in holder.verb.steps):
+                    message = f"step {shown(step_id)} stands inside '{holder.id}', where it cannot be read from here"
+                    hint = f"read steps.{holder.id}.output" + ("" if is_loop(holder) else f".{step_id}")
+                    return Finding("definition.reference", message, (), hint)
+            level = level.around.level if level.around is not None else None
+        return Finding("definition.reference", message, (), self._problems.advise(step_id, known))
 
     def _part_fault(self, step: Step, rest: list[str]) -> Finding | None:
         if not rest:
@@ -158,13 +176,48 @@ class References:
         if part not in _STEP_KEYS:
             hint = self._problems.advise(part, _STEP_KEYS) or "known here: " + ", ".join(_STEP_KEYS)
             return Finding("definition.reference", f"a step has no {shown(part)}", (), hint)
-        if part == "outputs":
-            names: Iterable[str] | None = step.outputs or step.verb.result_names
-        else:
-            names = step.verb.result_names if part == "output" else None
+        names = outputs_keys(step) if part == "outputs" else output_keys(step) if part == "output" else None
         if names is None:
             return None
         return self._missing(rest, names, f"steps.{step.id}.{part} has no")
+
+
+_LEADS: Final = {"inputs": "the workflow declares no input", "secrets": "the step's `secrets` do not name"}
+
+
+def _order_fault(step_id: str, level: Level, reader: str, place: Place, *, is_over: bool) -> Finding | None:
+    """What is read in a step must come from a step that is at rest by then."""
+    is_inside = level is not place.level
+    who = f"a step inside '{reader}'" if is_inside else f"step '{reader}'"
+    if step_id == reader:
+        if is_over:
+            return None
+        if is_inside:
+            message, hint = f"{who} reads steps.{reader}, which ends after it", None
+        else:
+            message, hint = f"{who} reads its own result", "only its `outputs` can, as `result`"
+    elif not level.has_order or level.graph.is_before(step_id, reader):
+        return None
+    elif level.graph.is_before(reader, step_id):
+        message, hint = f"{who} reads steps.{step_id} but does not depend on it", f"'{step_id}' comes after it"
+    else:
+        message = f"{who} reads steps.{step_id} but does not depend on it"
+        hint = f"add '{step_id}' to " + (f"the needs of '{reader}'" if is_inside else "its needs")
+    return Finding("definition.reference", message, (), hint)
+
+
+def _secret_fault(root: str, rest: list[str], place: Place) -> Finding | None:
+    if root == "secrets":
+        name = f"secrets.{rest[0]}" if rest else root
+    elif root == "inputs":
+        secrets = [key for key, declared in place.level.inputs.items() if declared.secret]
+        name = next((f"inputs.{key}" for key in secrets if not rest or rest[0] == key), "")
+    else:
+        return None
+    if not name:
+        return None
+    hint = "pass it in `env`" if place.shown_to.startswith("the arguments") else None
+    return Finding("definition.secret", f"the secret {name} would stand in {place.shown_to}", (), hint)
 
 
 def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:

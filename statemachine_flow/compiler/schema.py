@@ -10,20 +10,18 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any, Final, get_args
+from typing import Any, Final, get_args, get_type_hints
 
 import attrs
 import msgspec
 
+from statemachine_flow.compiler.step_fields import ALL_KNOWN, KNOWN, Where
 from statemachine_flow.durations import format_duration
 from statemachine_flow.model import (
     DURATION_PATTERN,
     LANGUAGE_VERSION,
     MAX_STEPS,
-    Defaults,
     Definition,
-    Input,
-    RetryPolicy,
     Step,
     StepId,
     document_key,
@@ -34,6 +32,11 @@ _Schema = dict[str, Any]
 
 _REF: Final = "#/definitions/"
 _COMMENTED_FIELD: Final = re.compile(r"((?:^ +#: .*\n)+) +(\w+):", re.MULTILINE)
+#: What the schema calls a step, and a level of them, by where it stands.
+_STEPS: Final[dict[Where, str]] = {"level": "Step", "handlers": "HandlerStep", "compensation": "Compensation"}
+_LEVELS: Final[dict[Where, str]] = {"level": "Steps", "handlers": "HandlerSteps", "compensation": "HandlerSteps"}
+#: Nouns that are described here and not by their class.
+_OWN: Final = frozenset((Definition, Step, *VERBS.values()))
 
 
 def json_schema() -> _Schema:
@@ -41,26 +44,30 @@ def json_schema() -> _Schema:
 
     Example:
         >>> schema = json_schema()
-        >>> schema["required"], sorted(schema["definitions"])
-        (['dsl', 'name', 'steps'], ['Defaults', 'Duration', 'Input', 'ListedStep', 'RetryPolicy', 'Step'])
+        >>> schema["required"], sorted(schema["definitions"])[:3]
+        (['dsl', 'name', 'steps'], ['Budget', 'CheckpointPolicy', 'Compensation'])
     """
     classes = [Definition, *VERBS.values()]
     _, raw = msgspec.json.schema_components(
         classes, schema_hook=lambda _: {"type": "object"}, ref_template=_REF + "{name}"
     )
-    document = _noun(Definition, raw)
-    language = {"description": "The version of the language.", "enum": [LANGUAGE_VERSION]}
-    steps = {**_steps_schema(), "description": "The steps by id, or a list of steps with ids."}
-    document["properties"] = {"dsl": language, **document["properties"], "steps": steps}
-    document["required"] = ["dsl", *document["required"]]
+    nouns = {cls.__name__: cls for cls in _nouns(classes)}
+    document = _document(raw)
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A workflow of statemachine_flow",
         **document,
+        "required": ["dsl", *document["required"]],
         "definitions": {
-            "Step": _step_schema(raw, listed=False),
-            "ListedStep": _step_schema(raw, listed=True),
-            **{cls.__name__: _noun(cls, raw) for cls in (Input, Defaults, RetryPolicy)},
+            "Workflow": {**document, "description": "A workflow inside a step."},
+            "Steps": _level_schema("level"),
+            "HandlerSteps": _level_schema("handlers"),
+            "Step": _step_schema(raw, "level"),
+            "ListedStep": _step_schema(raw, "level", listed=True),
+            "HandlerStep": _step_schema(raw, "handlers"),
+            "ListedHandlerStep": _step_schema(raw, "handlers", listed=True),
+            "Compensation": _step_schema(raw, "compensation"),
+            **{name: _noun(nouns[name], raw) for name in sorted(nouns)},
             "Duration": {
                 "type": "string",
                 "pattern": DURATION_PATTERN,
@@ -70,33 +77,75 @@ def json_schema() -> _Schema:
     }
 
 
-def _steps_schema() -> _Schema:
+def _nouns(classes: Iterable[object]) -> set[type]:
+    """The attrs classes that the fields of others are made of."""
+    found: set[type] = set()
+    rest: list[Any] = list(classes)
+    while rest:
+        kind = rest.pop()
+        if attrs.has(kind):
+            if kind in found:
+                continue
+            found.add(kind)
+            rest += get_type_hints(kind).values()
+        else:
+            rest += get_args(kind)
+    return found - _OWN
+
+
+def _document(raw: _Schema) -> _Schema:
+    document = _noun(Definition, raw)
+    language = {"description": "The version of the language.", "enum": [LANGUAGE_VERSION]}
+    properties = {"dsl": language, **document["properties"]}
+    levels: dict[str, Where] = {"steps": "level", "on_failure": "handlers", "finally": "handlers"}
+    for key, where in levels.items():
+        about = properties[key].get("description", "The steps by id, or a list of steps with ids.")
+        properties[key] = _described(_LEVELS[where], about)
+    return {**document, "properties": properties}
+
+
+def _described(name: str, about: str) -> _Schema:
+    return _about({"$ref": _REF + name}, about)
+
+
+def _about(schema: _Schema, about: str) -> _Schema:
+    # What stands beside a $ref is ignored by these drafts.
+    return {**({"allOf": [schema]} if "$ref" in schema else schema), "description": about}
+
+
+def _level_schema(where: Where) -> _Schema:
     (name,) = get_args(StepId)[1:]
     by_id = {
         "type": "object",
         "minProperties": 1,
         "maxProperties": MAX_STEPS,
-        "patternProperties": {name.pattern: {"$ref": _REF + "Step"}},
+        "patternProperties": {name.pattern: {"$ref": _REF + _STEPS[where]}},
         "additionalProperties": False,
     }
-    items = {"$ref": _REF + "ListedStep"}
+    items = {"$ref": _REF + "Listed" + _STEPS[where]}
     return {"anyOf": [by_id, {"type": "array", "minItems": 1, "maxItems": MAX_STEPS, "items": items}]}
 
 
-def _step_schema(raw: _Schema, *, listed: bool) -> _Schema:
+def _step_schema(raw: _Schema, where: Where, *, listed: bool = False) -> _Schema:
     """A step with the fields of every verb, of which only those of one verb go together."""
     step = _noun(Step, raw)
-    fields = {key: _noun(verb, raw)["properties"] for key, verb in VERBS.items()}
-    del step["properties"]["verb"]
-    step["required"] = ["id"]
-    if not listed:
-        del step["properties"]["id"], step["required"]
-    for key, own in fields.items():
-        about = f"{_first_line(VERBS[key])} {own[key].get('description', '')}".strip()
-        step["properties"] |= {**own, key: {**own[key], "description": about}}
+    properties = step["properties"]
+    for key, verb in VERBS.items():
+        own = _noun(verb, raw)["properties"]
+        about = f"{_first_line(verb)} {own[key].get('description', '')}".strip()
+        properties |= {**own, key: _about(own[key], about)}
+    # The steps in a compensation or a handler are not compensated either.
+    properties["steps"] = _described(_LEVELS[where], properties["steps"]["description"])
+    workflow = {"anyOf": [{"type": "string", "minLength": 1}, {"$ref": _REF + "Workflow"}]}
+    properties["workflow"] = _about(workflow, properties["workflow"]["description"])
+    properties["compensate"] = _described("Compensation", properties["compensate"]["description"])
+    known = ALL_KNOWN[where]
+    step["properties"] = {key: value for key, value in properties.items() if key in known or (listed and key == "id")}
+    del step["required"]
+    if listed:
+        step["required"] = ["id"]
     step["oneOf"] = [
-        {"required": [key], "not": {"anyOf": _each_required(set().union(*fields.values()) - set(own))}}
-        for key, own in fields.items()
+        {"required": [key], "not": {"anyOf": _each_required(known - own)}} for key, own in KNOWN[where].items()
     ]
     return step
 
@@ -114,8 +163,7 @@ def _noun(cls: type, raw: _Schema) -> _Schema:
         schema = _tidy(found["properties"][field.name])
         if field.name in comments:
             schema["description"] = comments[field.name]
-        if "$ref" in schema and len(schema) > 1:
-            # What stands beside a $ref is ignored by these drafts.
+        if "$ref" in schema and len(schema) > 1:  # see `_about`
             schema["allOf"] = [{"$ref": schema.pop("$ref")}]
         properties[document_key(field.name)] = schema
     noun = {
@@ -157,7 +205,7 @@ def _tidy(schema: _Schema) -> _Schema:
         result = {"$ref": _REF + "Duration"}
         default = default and format_duration(default)
     if default and not isinstance(default, dict):
-        result["default"] = default
+        result["default"] = list(default) if isinstance(default, tuple) else default
     return result
 
 

@@ -28,9 +28,11 @@ from statemachine_flow.compiler.problems import shown
 from statemachine_flow.compiler.refused import TYPE_NAMES, Refused, collect, findings_of, under, wrong_type
 from statemachine_flow.compiler.source import quoted
 from statemachine_flow.compiler.suggest import field_hint
-from statemachine_flow.model import Finding, Seconds, document_key
+from statemachine_flow.model import Finding, Percentage, Seconds, document_key
 
 T = TypeVar("T")
+
+_AS_IT_IS: Final[Mapping[str, Any]] = {"struct_hook": lambda value, _: value}
 
 
 class Shape(Generic[T]):
@@ -39,17 +41,19 @@ class Shape(Generic[T]):
     Args:
         cls: an attrs class of the model.
         given: fields that hold no plain data: the caller makes their values, and they are taken as they are.
+        but: fields that are left at their defaults, for mappings that do not hold them.
     """
 
-    def __init__(self, cls: type[T], *, given: Collection[str] = ()) -> None:
+    def __init__(self, cls: type[T], *, given: Collection[str] = (), but: Collection[str] = ()) -> None:
         self.cls = cls
         names = [field.name for field in attrs.fields(cls)]  # type: ignore[arg-type]  # every noun is an attrs class
+        names = [name for name in names if name not in but]
         self._overrides: dict[str, Any] = {
-            name: override(struct_hook=lambda value, _: value) if name in given else override(rename=document_key(name))
-            for name in names
+            name: override(rename=document_key(name), **(_AS_IT_IS if name in given else {})) for name in names
         }
         #: The document keys it knows.
         self.keys = tuple(document_key(name) for name in names if name not in given)
+        self._overrides |= {name: override(omit=True) for name in but}
         self._fast = self._generate(detailed=False)
 
     @cached_property
@@ -147,6 +151,9 @@ def _mapping_hook(cls: Any) -> StructureHook:
     return structure
 
 
+_ORIGINS: Final[Mapping[Any, type]] = {tuple: list, Mapping: dict, Literal: str}
+
+
 def _union_hook(cls: Any) -> StructureHook:
     # None stands for an absent field, never for a value: `timeout: null` is refused.
     members = [member for member in get_args(cls) if member is not NoneType]
@@ -167,8 +174,11 @@ def _union_hook(cls: Any) -> StructureHook:
 
 
 def _data_type(cls: Any) -> type:
+    """The type of plain data that a type of the model is made from."""
     base = get_args(cls)[0] if get_origin(cls) is Annotated else cls
-    return list if get_origin(base) is tuple else base
+    if attrs.has(base):
+        return dict
+    return _ORIGINS.get(get_origin(base), base)
 
 
 def _annotated_hook(cls: Any) -> StructureHook:
@@ -232,6 +242,7 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook_factory(_has_origin(Annotated), _annotated_hook)
     converter.register_structure_hook_func(_has_origin(Literal), strict.word)
     converter.register_structure_hook_func(lambda cls: cls == Seconds, strict.seconds)
+    converter.register_structure_hook_func(lambda cls: cls == Percentage, strict.share)
     converter.register_structure_hook_func(lambda cls: cls is Any, lambda value, _: value)
     converter.register_structure_hook(str, strict.text)
     converter.register_structure_hook(bool, strict.boolean)

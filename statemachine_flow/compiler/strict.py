@@ -5,13 +5,16 @@ Each function takes a value and, as cattrs calls it, the type that is wanted.
 
 from __future__ import annotations
 
-from typing import Any, get_args
+import re
+from typing import Any, Final, get_args
 
 from statemachine_flow.compiler.problems import shown
 from statemachine_flow.compiler.refused import Refused, wrong_type
 from statemachine_flow.compiler.suggest import did_you_mean
 from statemachine_flow.durations import check_seconds, format_duration, parse_duration
-from statemachine_flow.model import Finding
+from statemachine_flow.model import Finding, Percentage
+
+_SHARE: Final = re.compile(get_args(Percentage)[1].pattern)
 
 
 def text(value: Any, _: object) -> str:
@@ -55,6 +58,16 @@ def seconds(value: Any, _: object) -> float:
         raise wrong_type(expected, value, f'write "{format_duration(check_seconds(value))}"')
     except ValueError as error:
         raise Refused(Finding("definition.range", str(error))) from None
+
+
+def share(value: Any, _: object) -> str:
+    """A percentage as text."""
+    written = text(value, str)
+    if not _SHARE.fullmatch(written):
+        message = f"{shown(written)} is not a share between '0%' and '100%'"
+        hint = f"write {written}, without quotes, for a number" if written.isdecimal() else None
+        raise Refused(Finding("definition.range", message, (), hint))
+    return written
 
 
 def word(value: Any, choice: object) -> str:

@@ -3,63 +3,67 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from typing import Final
 
 #: Words of the language that this version does not have yet.
-LATER: Final = frozenset(
-    (
-        "agent",
-        "allow_exit",
-        "approval",
-        "budget",
-        "checkpoint",
-        "compensate",
-        "delivery",
-        "event",
-        "finally",
-        "for_each",
-        "idempotency_key",
-        "matrix",
-        "max_visits",
-        "next",
-        "on_failure",
-        "output_schema",
-        "prompt",
-        "repeat",
-        "retry_if",
-        "sandbox",
-        "secrets",
-        "start",
-        "trigger_rule",
-        "verify",
-        "wait",
-        "workflow",
-    )
-)
+LATER: Final = frozenset(("sandbox",))
 
-#: What other tools call it -> our word, which counts where it is known.
-_ELSEWHERE: Final = {
-    "after": "needs",
-    "args": "with",
-    "arguments": "with",
-    "cmd": "run",
-    "command": "run",
-    "condition": "when",
-    "depends_on": "needs",
-    "dependencies": "needs",
-    "dependsOn": "needs",
-    "environment": "env",
-    "function": "call",
-    "if": "when",
-    "parallelism": "max_parallel",
-    "params": "with",
-    "requires": "needs",
-    "retries": "retry",
-    "script": "run",
-    "shell": "run",
-    "working_directory": "cwd",
+#: What other tools call it -> our words, of which the first that is known counts.
+_ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = {
+    "after": ("needs",),
+    "allow_failure": ("optional",),
+    "always": ("finally",),
+    "args": ("with",),
+    "arguments": ("with",),
+    "catch": ("on_failure",),
+    "cmd": ("run",),
+    "command": ("run",),
+    "condition": ("when",),
+    "continueOnError": ("continue_on_error", "optional"),
+    "depends": ("needs",),
+    "depends_on": ("needs",),
+    "dependencies": ("needs",),
+    "dependsOn": ("needs",),
+    "ensure": ("finally",),
+    "environment": ("env",),
+    "forEach": ("for_each",),
+    "foreach": ("for_each",),
+    "function": ("call",),
+    "goto": ("next",),
+    "group": ("steps",),
+    "if": ("when",),
+    "initial": ("start",),
+    "initial_state": ("start",),
+    "jobs": ("steps",),
+    "join": ("trigger_rule",),
+    "loop": ("for_each", "repeat"),
+    "manual": ("approval",),
+    "nodes": ("steps",),
+    "onFailure": ("on_failure",),
+    "on_error": ("on_failure",),
+    "parallelism": ("max_parallel",),
+    "params": ("with", "inputs"),
+    "parameters": ("inputs", "with"),
+    "requires": ("needs",),
+    "retries": ("retry",),
+    "rollback": ("compensate",),
+    "schema": ("output_schema",),
+    "script": ("run",),
+    "shell": ("run",),
+    "sleep": ("wait",),
+    "states": ("steps",),
+    "strategy": ("matrix",),
+    "sub_workflow": ("workflow",),
+    "subworkflow": ("workflow",),
+    "tasks": ("steps",),
+    "transitions": ("next",),
+    "undo": ("compensate",),
+    "uses": ("call", "workflow"),
+    "while": ("repeat",),
+    "with_items": ("for_each",),
+    "working_directory": ("cwd",),
 }
 
 #: Comparing is slow next to checking: a document full of errors gets advice for the first ones.
@@ -102,12 +106,12 @@ def field_hint(word: str, known: Collection[str]) -> str | None:
         known: the fields that exist there.
 
     Example:
-        >>> field_hint("depends_on", ["needs", "when"]), field_hint("for_each", ["needs"])
-        ("did you mean 'needs'?", "this version of the library does not have 'for_each' yet")
+        >>> field_hint("depends_on", ["needs", "when"]), field_hint("sandbox", ["needs"])
+        ("did you mean 'needs'?", "this version of the library does not have 'sandbox' yet")
     """
     if word in LATER:
         return f"this version of the library does not have '{word}' yet"
-    elsewhere = _ELSEWHERE.get(word)
-    if elsewhere in known:
-        return f"did you mean '{elsewhere}'?"
+    for elsewhere in _ELSEWHERE.get(word, ()):
+        if elsewhere in known:
+            return f"did you mean '{elsewhere}'?"
     return did_you_mean(word, known) or "known here: " + ", ".join(known)

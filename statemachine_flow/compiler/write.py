@@ -2,27 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from statemachine_flow.compiler import write_toml, write_yaml
-from statemachine_flow.model import Definition
+from statemachine_flow.model import Definition, Input
 
-#: The order in which people expect the fields; the verb's own come where `...` stands.
+#: The order in which people expect the fields.
 _HEAD: Final = (
     "dsl",
     "name",
     "version",
     "description",
+    "start",
     "timeout",
     "max_parallel",
+    "continue_on_error",
+    "compensate",
+    "checkpoint",
+    "budget",
     "defaults",
     "inputs",
     "steps",
+    "on_failure",
+    "finally",
     "outputs",
 )
-_STEP: Final = ("description", "needs", "when", ..., "outputs", "timeout", "retry", "optional")
+#: The same for a step; the verb's own come where `...` stands, but for the steps of a group.
+_STEP: Final = (
+    "description",
+    "needs",
+    "trigger_rule",
+    "when",
+    "for_each",
+    "matrix",
+    "repeat",
+    ...,
+    "secrets",
+    "output_schema",
+    "outputs",
+    "next",
+    "max_visits",
+    "timeout",
+    "retry",
+    "optional",
+    "delivery",
+    "verify",
+    "idempotency_key",
+    "compensate",
+    "start",
+    "steps",
+)
+#: Fields of a document that hold steps by id.
+_LEVELS: Final = ("steps", "on_failure", "finally")
 
 
 def to_toml(definition: Definition) -> str:
@@ -58,14 +91,32 @@ def to_json(definition: Definition) -> str:
 
 def document(definition: Definition) -> dict[str, Any]:
     """The canonical document with its fields in the order for reading."""
-    tree = definition.tree()
-    if definition.inputs:
+    return _document(definition.tree())
+
+
+def in_reading_order(fields: dict[str, Any], of: Literal["document", "step"]) -> dict[str, Any]:
+    """The fields of one document or of one step in the order for reading; what they hold stays as it is."""
+    return _ordered(fields, _HEAD if of == "document" else _STEP)
+
+
+def _document(tree: dict[str, Any]) -> dict[str, Any]:
+    if "inputs" in tree:
         # The type is written even where it is the default: it is what a reader looks for.
-        tree["inputs"] = {
-            name: {"type": definition.inputs[name].type, **field} for name, field in tree["inputs"].items()
-        }
-    tree["steps"] = {step_id: _ordered(step, _STEP) for step_id, step in tree["steps"].items()}
+        tree["inputs"] = {name: {"type": Input().type, **field} for name, field in tree["inputs"].items()}
+    for key in _LEVELS:
+        if key in tree:
+            tree[key] = {step_id: _step(step) for step_id, step in tree[key].items()}
     return _ordered(tree, _HEAD)
+
+
+def _step(tree: dict[str, Any]) -> dict[str, Any]:
+    if "steps" in tree:
+        tree["steps"] = {step_id: _step(step) for step_id, step in tree["steps"].items()}
+    if "compensate" in tree:
+        tree["compensate"] = _step(tree["compensate"])
+    if isinstance(tree.get("workflow"), dict):
+        tree["workflow"] = _document(tree["workflow"])
+    return _ordered(tree, _STEP)
 
 
 def _ordered(fields: dict[str, Any], order: tuple[Any, ...]) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 import tomlkit
 from tomlkit.items import Array, Item, String, StringType, Table, Trivia
@@ -11,6 +11,21 @@ from tomlkit.items import Array, Item, String, StringType, Table, Trivia
 from statemachine_flow.errors import UsageError
 
 _WIDTH: Final = 90
+
+#: What a table is of.
+Kind = Literal["document", "level", "step", "fields"]
+_DOCUMENT: Final[Mapping[str, Kind]] = {
+    "inputs": "fields",
+    "outputs": "fields",
+    "steps": "level",
+    "on_failure": "level",
+    "finally": "level",
+}
+_KINDS: Final[Mapping[Kind, Mapping[str, Kind]]] = {
+    "document": _DOCUMENT,
+    "step": {"steps": "level", "workflow": "document", "compensate": "step"},
+    "fields": {},
+}
 
 
 def dump(document: Mapping[str, Any]) -> str:
@@ -28,24 +43,30 @@ def dump(document: Mapping[str, Any]) -> str:
         env = {N = "1"}
     """
     text = tomlkit.document()
-    _fill(text, document, tables=("inputs", "outputs", "steps"))
+    _fill(text, document, _DOCUMENT)
     return text.as_string().rstrip("\n") + "\n"
 
 
-def _fill(table: tomlkit.TOMLDocument | Table, fields: Mapping[str, Any], tables: Container[str] = ()) -> None:
-    """Add fields: first what stands on one line, for whatever follows a table's header belongs to that table."""
+def _fill(table: tomlkit.TOMLDocument | Table, fields: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:
+    """Add fields: first what stands on one line, for whatever follows a table's header belongs to that table.
+
+    Args:
+        table: what they are added to.
+        fields: key -> value.
+        kinds: those that get a table of their own, however short they are, and what it is a table of.
+    """
     large: dict[str, Mapping[str, Any]] = {}
     for key, value in fields.items():
-        if isinstance(value, Mapping) and value and (key in tables or not _fits_on_a_line(key, value)):
+        if isinstance(value, Mapping) and value and (key in kinds or not _fits_on_a_line(key, value)):
             large[key] = value
         else:
             table.add(key, _field(value))
     for key, value in large.items():
-        are_steps = key == "steps" and key in tables
+        kind = kinds.get(key, "fields")
         # Nothing stands beside the steps, so `[steps]` itself needs no header.
-        sub = tomlkit.table(is_super_table=are_steps)
+        sub = tomlkit.table(is_super_table=kind == "level")
         # Their order counts: a step that stood on one line would move up.
-        _fill(sub, value, tables=value if are_steps else ())
+        _fill(sub, value, dict.fromkeys(value, "step") if kind == "level" else _KINDS[kind])
         table.add(key, sub)
 
 

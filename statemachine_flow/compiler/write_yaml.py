@@ -44,9 +44,9 @@ def dump(document: dict[str, Any]) -> str:
     """
     parts = [""]
     for key, value in document.items():
-        if key == "steps":
+        if key in ("steps", "on_failure", "finally"):
             steps = [textwrap.indent(_dump({step_id: step}), "  ") for step_id, step in value.items()]
-            parts.append("steps:\n" + "\n".join(steps))
+            parts.append(f"{key}:\n" + "\n".join(steps))
         elif isinstance(value, dict):
             parts.append(_dump({key: value}))
         else:

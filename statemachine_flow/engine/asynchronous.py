@@ -7,8 +7,9 @@ import contextlib
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Self, final
+from typing import Any, Final, Literal, Self, final, get_args
 
+from statemachine_flow.agents import Agent, Agents
 from statemachine_flow.builder import Workflow, as_workflow
 from statemachine_flow.clock import Clock, SystemClock
 from statemachine_flow.engine import entry
@@ -23,12 +24,17 @@ from statemachine_flow.executors.process import inherited_env
 from statemachine_flow.functions import Function, Functions, imported_now
 from statemachine_flow.journal import Record, verified
 from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState
+from statemachine_flow.secrets import SecretSource
 from statemachine_flow.stores import open_store
 from statemachine_flow.stores.base import RunFilter, RunRow, Store
 
 #: How often a caller looks whether another process has done what was asked of it.
 _POLL_SECONDS: Final = 0.1
 
+#: What a caller waits for: that the run is at rest, or also that it waits for the world.
+Until = Literal["waiting", "rest"]
+#: What can be said of an attempt that was cut off.
+Resolution = Literal["completed", "failed", "retry"]
 EventListener = Callable[[Event], None]
 WorkflowLike = Workflow | str | os.PathLike[str]
 
@@ -48,6 +54,9 @@ class AsyncEngine:
         strict_code: pause a resumed run whose functions' code changed, instead of leaving a note.
         clock: time; tests hand in their own.
         rng: random numbers for the jitter of retries.
+        agents: name -> whom `agent` steps ask: a callable that takes one `AgentRequest`.
+        secrets: name -> value of secrets that steps and inputs name; others are looked for in the environment.
+        workflows: name -> what `workflow` steps start by that name: a workflow, or the path of a document.
 
     Raises:
         StoreError: the store cannot be opened.
@@ -74,12 +83,18 @@ class AsyncEngine:
         strict_code: bool = False,
         clock: Clock | None = None,
         rng: random.Random | None = None,
+        agents: Mapping[str, Agent] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        workflows: Mapping[str, WorkflowLike] | None = None,
     ) -> None:
         self._core = Core(
             open_store(store),
             clock or SystemClock(),
             Functions(functions, allow),
             inherited_env(os.environ, pass_env),
+            agents=Agents(agents),
+            secrets=SecretSource(secrets),
+            workflows=dict(workflows or {}),
             grace=grace,
             strict_code=strict_code,
             rng=rng or random.Random(),  # noqa: S311 - jitter is no secret
@@ -141,21 +156,37 @@ class AsyncEngine:
         *,
         run_id: str | None = None,
         on_event: EventListener | None = None,
+        until: Until = "waiting",
     ) -> Run:
-        """`start`, then `wait`: the run as it came to rest, failed runs included."""
+        """`start`, then `wait`: the run as it came to rest, failed runs included.
+
+        Args:
+            workflow, inputs, run_id, on_event: see `start`.
+            until: see `wait`.
+        """
         started = await self._start(workflow, inputs, run_id, on_event)
-        return started if isinstance(started, Run) else await self._rest(started)
+        return started if isinstance(started, Run) else await self._rest(started, until)
 
     async def resume(
-        self, run_id: str, *, take_over: bool = False, by: str | None = None, on_event: EventListener | None = None
+        self,
+        run_id: str,
+        *,
+        take_over: bool = False,
+        by: str | None = None,
+        on_event: EventListener | None = None,
+        until: Until = "waiting",
     ) -> Run:
-        """Go on with a run that was paused, or whose process died, until it is at rest.
+        """Go on with a run that was paused, that waits, or whose process died, until it is at rest or waits again.
 
         Args:
             run_id: the run.
             take_over: do not ask whether its owner still lives; for an owner on another host that is known dead.
             by: who asks, for the journal.
             on_event: see `start`.
+            until: see `wait`.
+
+        Returns:
+            The run. It is paused still if whether a step took effect is not known, see `resolve`.
 
         Raises:
             NotFoundError: no such run.
@@ -164,27 +195,51 @@ class AsyncEngine:
         entry.require_resumable(self._core.row(run_id))
         worker = self._core.take_hold(run_id, take_over=take_over, listener=_as_listener(on_event))
         await entry.go_on(self._core, worker, by and clean_text(by))
-        return await self._rest(worker)
+        return await self._rest(worker, until)
 
-    async def retry(self, run_id: str, *, by: str | None = None, on_event: EventListener | None = None) -> Run:
+    async def retry(
+        self,
+        run_id: str,
+        *,
+        step: str | None = None,
+        item: str | None = None,
+        by: str | None = None,
+        on_event: EventListener | None = None,
+        until: Until = "waiting",
+    ) -> Run:
         """Go on with a failed run: what failed begins anew, what completed is kept.
 
+        Args:
+            run_id: the run.
+            step: the path of the one failed step that begins anew; the failures of others stay as they are.
+            item: with `step`, the key of the one item of it.
+            by: who asks, for the journal.
+            on_event: see `start`.
+            until: see `wait`.
+
         Raises:
-            NotFoundError: no such run.
+            NotFoundError: no such run, step or item.
             ConflictError: it has not failed.
+            UsageError: an item without its step.
         """
         row = self._core.row(run_id)
         if row.state != RunState.FAILED:
             raise ConflictError(f"the run is {row.state}; only a failed run can be retried", run=run_id)
+        only = entry.failed_step(self._core, row, step, item)
         worker = self._core.take_hold(run_id, listener=_as_listener(on_event))
-        worker.tell(lambda decider, now: decider.retry(now, by and clean_text(by)))
+        worker.tell(lambda decider, now: decider.retry(now, by and clean_text(by), only))
         check_code(self._core, worker)
         worker.start_clock()
         worker.tell(lambda decider, now: decider.advance(now))
-        return await self._rest(worker)
+        return await self._rest(worker, until)
 
-    async def wait(self, run_id: str) -> Run:
+    async def wait(self, run_id: str, *, until: Until = "waiting") -> Run:
         """The run once it is at rest, whichever living process works on it.
+
+        Args:
+            run_id: the run.
+            until: `"waiting"` also returns a run that only people or signals can bring on, see `Run.waiting`;
+                `"rest"` waits for it to come to rest.
 
         Raises:
             NotFoundError: no such run.
@@ -193,7 +248,7 @@ class AsyncEngine:
         while True:
             worker = self._core.workers.get(run_id)
             if worker is not None:
-                return await self._rest(worker)
+                return await self._rest(worker, until)
             row = self._core.row(run_id)
             if row.state in RUN_AT_REST or row.state == RunState.PAUSED:
                 return self._core.view(run_id)
@@ -271,6 +326,93 @@ class AsyncEngine:
         if "cancel" in RUN.allowed(worker.fold.state):
             worker.tell(lambda decider, now: decider.cancel(now, reason, by))
         return entry.ended_as(await self._rest(worker), RunState.CANCELLED)
+
+    # --- what the world has to say
+
+    async def signal(
+        self, run_id: str, event: str, payload: Any = None, *, key: str | None = None, by: str | None = None
+    ) -> None:
+        """Tell a run that something happened; it is durable when this returns, and kept until a step takes it.
+
+        Args:
+            run_id: the run, wherever it is worked on; one that nobody works on takes it when it is resumed.
+            event: the signal's name.
+            payload: plain data, the output of the step that takes it.
+            key: tells signals of one name apart.
+            by: who says so, for the journal.
+
+        Raises:
+            NotFoundError: no such run.
+            ConflictError: `run.state`: it has come to rest for good.
+            StepError: `step.unserializable`: the payload cannot be kept.
+        """
+        data = {"event": clean_text(event), "key": key, "payload": payload}
+        await entry.tell(self._core, run_id, "signal", "", by, data)
+
+    async def approve(
+        self,
+        run_id: str,
+        step: str,
+        *,
+        choice: str = "approve",
+        form: Mapping[str, Any] | None = None,
+        by: str | None = None,
+        reason: str = "",
+        digest: str | None = None,
+    ) -> None:
+        """Decide an approval that a run waits for; the decision is durable when this returns.
+
+        Args:
+            run_id: the run, wherever it is worked on; one that nobody works on takes it when it is resumed.
+            step: the path of the approval.
+            choice: one of its choices.
+            form: its fields by name.
+            by: who decides; one of its approvers, where it names some.
+            reason: why.
+            digest: of what that person was shown, see `StepView.question`; the decision is refused if it is another
+                by now.
+
+        Raises:
+            NotFoundError: no such run or step.
+            ConflictError: `run.refused`: nobody is asked there, or not them, or it is no choice.
+            InputError: the form is not filled in as it has to be.
+        """
+        data = {"step": step, "choice": choice, "form": dict(form or {}), "digest": digest}
+        await entry.tell(self._core, run_id, "decide", clean_text(reason), by, data)
+
+    async def reject(
+        self,
+        run_id: str,
+        step: str,
+        *,
+        form: Mapping[str, Any] | None = None,
+        by: str | None = None,
+        reason: str = "",
+        digest: str | None = None,
+    ) -> None:
+        """`approve` with the choice `reject`."""
+        await self.approve(run_id, step, choice="reject", form=form, by=by, reason=reason, digest=digest)
+
+    async def resolve(
+        self, run_id: str, step: str, as_: Resolution, *, output: Any = None, by: str | None = None
+    ) -> None:
+        """Say what became of an attempt of an `at_most_once` step that was cut off; it is durable when this returns.
+
+        Args:
+            run_id: the run.
+            step: the path of the step.
+            as_: `"completed"` with an output, `"failed"`, or `"retry"`: it took no effect.
+            output: its result, if it completed.
+            by: who says so, for the journal.
+
+        Raises:
+            NotFoundError: no such run or step.
+            ConflictError: `run.refused`: the step was not cut off.
+            UsageError: it cannot have ended like that.
+        """
+        if as_ not in get_args(Resolution):
+            raise UsageError(f"an attempt ends as {', '.join(get_args(Resolution))}, not as {as_!r}")
+        await entry.tell(self._core, run_id, "resolve", "", by, {"step": step, "as": as_, "output": output})
 
     # --- reading
 
@@ -358,11 +500,10 @@ class AsyncEngine:
             )
         return await entry.start(self._core, as_workflow(workflow), inputs or {}, run_id, _as_listener(on_event))
 
-    async def _rest(self, worker: Worker) -> Run:
-        # Shielded: a caller that gives up waiting does not give up the run.
-        await asyncio.shield(worker.finished)
+    async def _rest(self, worker: Worker, until: Until = "rest") -> Run:
+        await worker.rest(idle=until == "waiting")
         store, run_id = self._core.store, worker.fold.id
-        return view_of(worker.decider.plan.definition, worker.fold, store.row(run_id), store)
+        return view_of(worker.decider.plan, worker.fold, store.row(run_id), store)
 
     async def _hold_or_ask(
         self, run_id: str, action: str, reason: str, by: str | None, timeout: float | None

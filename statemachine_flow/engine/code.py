@@ -1,49 +1,113 @@
-"""The code that a run calls: pinned by digest when it begins, compared when it goes on."""
+"""What a run calls: functions pinned by digest when it begins, compared when it goes on; agents and secrets looked for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Protocol
+
+from statemachine_flow.agents import AgentError, Agents
 from statemachine_flow.builder import Workflow
-from statemachine_flow.engine.core import Core
 from statemachine_flow.engine.worker import Worker
-from statemachine_flow.errors import DefinitionError, Problem
+from statemachine_flow.errors import DefinitionError, Problem, SmfError
 from statemachine_flow.functions import FunctionError, Functions, code_digest
 from statemachine_flow.lifecycle import RunState
+from statemachine_flow.model import Definition, Step
+from statemachine_flow.steps.agent import Agent
 from statemachine_flow.steps.call import Call
+from statemachine_flow.steps.group import Group
+from statemachine_flow.steps.parameters import argument_problems
+
+Path = tuple[str | int, ...]
 
 
-def code_digests(functions: Functions, workflow: Workflow) -> dict[str, str]:
+class Engine(Protocol):
+    """What is asked of an engine here."""
+
+    agents: Agents
+    strict_code: bool
+
+    def functions_of(self, content_hash: str) -> Functions:
+        """What runs of a workflow may call."""
+        ...
+
+
+def steps_of(definition: Definition) -> Iterator[tuple[Path, Step]]:
+    """Every step of a definition with its place in the document; those of inline workflows are left out."""
+    for key, steps in (
+        ("steps", definition.steps),
+        ("on_failure", definition.on_failure),
+        ("finally", definition.finally_),
+    ):
+        yield from _steps_in(steps, (key,))
+
+
+def _steps_in(steps: tuple[Step, ...], path: Path) -> Iterator[tuple[Path, Step]]:
+    for step in steps:
+        place = (*path, step.id)
+        yield place, step
+        if step.compensate is not None:
+            yield (*place, "compensate"), step.compensate
+        if isinstance(step.verb, Group):
+            yield from _steps_in(step.verb.steps, (*place, "steps"))
+
+
+def code_digests(engine: Engine, workflow: Workflow) -> dict[str, str]:
     """Function name -> digest of its code, for every function the workflow names.
 
     Raises:
-        DefinitionError: `definition.callable`, for each step whose function cannot be had.
+        DefinitionError: `definition.callable`, `definition.agent`: for each step whose function or agent cannot be had.
     """
+    definition = workflow.definition
+    functions = engine.functions_of(definition.content_hash)
     found: dict[str, str] = {}
     problems: list[Problem] = []
-    for step in workflow.definition.steps:
-        if isinstance(step.verb, Call) and step.verb.call not in found:
+    for path, step in steps_of(definition):
+        for key, name in _called(step):
             try:
-                found[step.verb.call] = code_digest(functions.resolve(step.verb.call))
+                if name not in found:
+                    found[name] = code_digest(functions.resolve(name))
+                _check_arguments(functions, step, name)
             except FunctionError as error:
-                path = ("steps", step.id, "call")
-                problems.append(workflow.problem(error.kind, error.message, path, error.hint))
+                problems.append(workflow.problem(error.kind, error.message, (*path, key), error.hint))
+        if isinstance(step.verb, Agent):
+            try:
+                engine.agents.resolve(step.verb.agent)
+            except AgentError as error:
+                problems.append(workflow.problem(error.kind, error.message, (*path, "agent"), error.hint))
     if problems:
         raise DefinitionError(problems)
     return found
 
 
-def check_code(core: Core, worker: Worker) -> None:
+def _called(step: Step) -> Iterator[tuple[str, str]]:
+    if isinstance(step.verb, Call):
+        yield "call", step.verb.call
+    if step.verify is not None:
+        yield "verify", step.verify
+
+
+def _check_arguments(functions: Functions, step: Step, name: str) -> None:
+    if not isinstance(step.verb, Call) or name != step.verb.call:
+        return
+    wrong = argument_problems(functions.resolve(name), step.verb.with_.keys(), transaction=step.verb.transaction)
+    if wrong is not None:
+        raise FunctionError(f"{name!r} {wrong}")
+
+
+def check_code(engine: Engine, worker: Worker) -> None:
     """Compare a run's functions with those it began with; pause the run if it cannot go on as it was."""
     if worker.fold.state != RunState.RUNNING:
         return
     try:
-        now = code_digests(worker.functions, Workflow.of(worker.decider.plan.definition))
-    except DefinitionError as error:
-        missing = f"code_missing: {'; '.join(problem.message for problem in error.problems)}"
+        now = code_digests(engine, Workflow.of(worker.decider.plan.definition))
+    except SmfError as error:
+        texts = [problem.message for problem in error.problems] if isinstance(error, DefinitionError) else [str(error)]
+        missing = f"code_missing: {'; '.join(texts)}"
         worker.tell(lambda decider, at: decider.pause(at, missing, None, interrupt=False))
         return
     began_with = worker.fold.created.code
     changed = ", ".join(name for name, digest in began_with.items() if now.get(name, digest) != digest)
-    if changed and core.strict_code:
+    if changed and engine.strict_code:
         reason = f"code_changed: {changed}"
         worker.tell(lambda decider, at: decider.pause(at, reason, None, interrupt=False))
     elif changed:

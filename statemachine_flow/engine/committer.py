@@ -10,10 +10,23 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, final
 
+import msgspec
+
+from statemachine_flow.engine.outcome import Outcome, failed
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import ConflictError, SmfError
 from statemachine_flow.executors.thread import ThreadExecutor
 from statemachine_flow.stores.base import NewRun, Store, Write
+
+
+class Transaction(msgspec.Struct):
+    """An attempt that is done inside the transaction that keeps its result."""
+
+    worker: Worker
+    #: Does the attempt on the store's connection.
+    work: Callable[[Any], Outcome]
+    #: Tells the rules how it ended.
+    report: Callable[[Outcome], None]
 
 
 @final
@@ -31,16 +44,29 @@ class Committer:
         self._threads = threads
         self._is_busy = is_busy
         self._changed: dict[Worker, None] = {}
+        #: Attempts that are to be done inside a transaction of their own.
+        self._transactions: list[Transaction] = []
         self._scheduled = False
 
     def changed(self, worker: Worker) -> None:
         """The worker has something to write."""
         self._changed[worker] = None
+        self._schedule()
+
+    def transact(self, transaction: Transaction) -> None:
+        """Do an attempt inside the transaction that keeps its result, once no other commit is under way."""
+        self._transactions.append(transaction)
+        self._schedule()
+
+    def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
+        transactions, self._transactions = self._transactions, []
+        for transaction in transactions:
+            self._transact(transaction)
         changed, self._changed = self._changed, {}
         taken = [(worker, write) for worker in changed if (write := worker.take()) is not None]
         if not taken:
@@ -72,10 +98,38 @@ class Committer:
                     worker.committed()
         self._again()
 
+    def _transact(self, transaction: Transaction) -> None:
+        """The attempt's effect and the records of its completion are kept together, or neither is."""
+        worker, outcomes, taken = transaction.worker, list[Outcome](), list[NewRun | Write]()
+
+        def work(connection: Any) -> NewRun | Write | None:
+            outcomes.append(transaction.work(connection))
+            if outcomes[0].status != "completed":
+                return None
+            transaction.report(outcomes[0])
+            write = worker.take()
+            if write is not None:
+                taken.append(write)
+            return write
+
+        try:
+            is_kept = self._store.transact(work)
+        except SmfError as error:
+            if taken:
+                self._lose([worker], error)
+            else:
+                transaction.report(failed(error))
+            return
+        if not taken:
+            transaction.report(outcomes[0])
+        elif is_kept:
+            worker.committed()
+        else:
+            worker.end(_refusal(worker, taken[0]))
+
     def _again(self) -> None:
-        if self._changed and not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
+        if self._changed or self._transactions:
+            self._schedule()
 
     @staticmethod
     def _lose(workers: Iterable[Worker], error: SmfError) -> None:

@@ -5,27 +5,30 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping
-from typing import Final, final
+from typing import Any, Final, final
 
+from statemachine_flow.agents import Agents
+from statemachine_flow.builder import Workflow
 from statemachine_flow.clock import Clock, Timer
-from statemachine_flow.engine.committer import Committer
+from statemachine_flow.engine.asked import Rehearsal, carry_out
+from statemachine_flow.engine.children import Children
+from statemachine_flow.engine.code import check_code, code_digests
+from statemachine_flow.engine.commands import StartChild, StopChild
+from statemachine_flow.engine.committer import Committer, Transaction
 from statemachine_flow.engine.decide import Decider
+from statemachine_flow.engine.outcome import Outcome
 from statemachine_flow.engine.owner import is_alive, new_owner, retire
 from statemachine_flow.engine.scope import RunNames
 from statemachine_flow.engine.view import Run, view_of
 from statemachine_flow.engine.worker import Worker
-from statemachine_flow.errors import (
-    ConflictError,
-    NotFoundError,
-    StoreError,
-    TransitionRefused,
-    UsageError,
-)
+from statemachine_flow.errors import ConflictError, NotFoundError, SmfError, StoreError, UsageError
 from statemachine_flow.executors.thread import ThreadExecutor
 from statemachine_flow.functions import Function, Functions
 from statemachine_flow.journal import Created, Record, RunFold
+from statemachine_flow.lifecycle import RunState
 from statemachine_flow.model import Definition
 from statemachine_flow.plan import Plan
+from statemachine_flow.secrets import SecretSource
 from statemachine_flow.snapshot import decode_definition, encode_definition
 from statemachine_flow.stores.base import NewRun, Request, RunRow, Store, Write
 
@@ -49,15 +52,21 @@ class Core:
         grace: seconds an attempt has to end after it was asked to.
         strict_code: pause a run whose functions' code changed, instead of leaving a note.
         rng: for the jitter of retries.
+        agents: whom `agent` steps may ask.
+        secrets: where values come from that are never stored.
+        workflows: name -> what `workflow` steps may start by that name.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an engine consists of
         self,
         store: Store,
         clock: Clock,
         functions: Functions,
         env: Mapping[str, str],
         *,
+        agents: Agents,
+        secrets: SecretSource,
+        workflows: Mapping[str, Any],
         grace: float,
         strict_code: bool,
         rng: random.Random,
@@ -67,6 +76,10 @@ class Core:
         self.functions = functions
         self.env = env
         self.grace = grace
+        self.agents = agents
+        self.secrets = secrets
+        self.workflows = workflows
+        self.children = Children(self)
         self.threads = ThreadExecutor()
         self.owner = new_owner()
         self.workers: dict[str, Worker] = {}
@@ -90,9 +103,33 @@ class Core:
         """See `worker.Host.done`."""
         if self.workers.get(worker.fold.id) is worker:
             del self.workers[worker.fold.id]
+            self.idles(worker)
         if not self.workers and self._watch is not None:
             self._watch.cancel()
             self._watch = None
+
+    def transact(self, worker: Worker, work: Callable[[Any], Outcome], report: Callable[[Outcome], None]) -> None:
+        """See `worker.Host.transact`."""
+        self._committer.transact(Transaction(worker, work, report))
+
+    def start_child(self, worker: Worker, command: StartChild) -> None:
+        """See `worker.Host.start_child`."""
+        self.children.start(worker, command)
+
+    def stop_child(self, command: StopChild) -> None:
+        """See `worker.Host.stop_child`."""
+        self.children.stop(command)
+
+    def is_idle(self, run_id: str) -> bool:
+        """See `worker.Host.is_idle`."""
+        worker = self.workers.get(run_id)
+        return worker is None or worker.is_idle
+
+    def idles(self, worker: Worker) -> None:
+        """See `worker.Host.idles`: what waits for the run may now wait for the world as well."""
+        parent = worker.fold.created.parent
+        if parent is not None and (above := self.workers.get(parent[0])) is not None:
+            above.look_idle()
 
     def _is_busy(self) -> bool:
         return any(worker.is_busy for worker in self.workers.values())
@@ -124,13 +161,60 @@ class Core:
             plan = self._plans[content_hash] = Plan(definition())
         return plan
 
-    def begin(self, run_id: str, definition: Definition, created: Created, listener: Listener | None) -> Worker:
-        """Put a new run to work; its first commit creates it."""
+    def plan_of(self, content_hash: str) -> Plan:
+        """The plan of a definition that the store has.
+
+        Raises:
+            StoreError: it is gone, or damaged.
+        """
+        return self._plan(content_hash, lambda: decode_definition(self._body(content_hash)))
+
+    def _body(self, content_hash: str, run_id: str | None = None) -> bytes:
+        body = self.store.definition(content_hash)
+        if body is None:
+            raise StoreError("the run's definition is gone", kind="store.corrupt", run=run_id)
+        return body
+
+    def share(self, content_hash: str, above: str) -> None:
+        """Let the runs of a workflow call what came with the workflow that starts them."""
+        own = self._own_functions.get(above, {})
+        self.bring(content_hash, {**own, **self._own_functions.get(content_hash, {})})
+
+    def code_of(self, content_hash: str, above: str) -> dict[str, str]:
+        """The code that a child run is going to call.
+
+        Args:
+            content_hash: the child's definition.
+            above: that of the run above it, whose functions it shares.
+        """
+        self.share(content_hash, above)
+        return code_digests(self, Workflow.of(self.plan_of(content_hash).definition))
+
+    def begin(  # noqa: PLR0913 - what a run begins with
+        self,
+        run_id: str,
+        definition: Definition,
+        created: Created,
+        listener: Listener | None,
+        *,
+        deadline: int | None = None,
+        children: Mapping[str, bytes] | None = None,
+    ) -> Worker:
+        """Put a new run to work; its first commit creates it.
+
+        Args:
+            run_id: free, as far as is known.
+            definition: what it carries out.
+            created: what it begins with.
+            listener: told each record.
+            deadline: of the run above it.
+            children: definitions that it may start, by content hash.
+        """
         self._stay_on_loop()
         fold = RunFold(run_id)
         now = self.clock.now()
         decider = self._decider(self._plan(created.definition, lambda: definition), fold)
-        decider.begin(now, created)
+        decider.begin(now, created, deadline)
         row = RunRow(
             id=run_id,
             workflow=created.workflow,
@@ -150,7 +234,10 @@ class Core:
         )
         # The worker puts its first write in the place of this empty one.
         new = NewRun(
-            row=row, definition=encode_definition(definition), write=Write(run_id=run_id, epoch=1, seq=0, records=())
+            row=row,
+            definition=encode_definition(definition),
+            write=Write(run_id=run_id, epoch=1, seq=0, records=()),
+            children=children or {},
         )
         worker = self._put_to_work(decider, 1, new, listener)
         worker.start_clock()
@@ -173,9 +260,7 @@ class Core:
         Raises:
             StoreError: the journal or the definition is damaged.
         """
-        body = self.store.definition(row.definition)
-        if body is None:
-            raise StoreError("the run's definition is gone", kind="store.corrupt", run=row.id)
+        body = self._body(row.definition, row.id)
         plan = self._plan(row.definition, lambda: decode_definition(body, run=row.id))
         fold = RunFold(row.id)
         # The row was read before the journal: records may have come since, but none may be missing.
@@ -189,7 +274,7 @@ class Core:
         """The run as the store has it."""
         row = self.row(run_id)
         plan, fold = self.load(row)
-        return view_of(plan.definition, fold, row, self.store)
+        return view_of(plan, fold, row, self.store)
 
     def take_hold(self, run_id: str, *, take_over: bool = False, listener: Listener | None = None) -> Worker:
         """This engine's worker for a run: the one it has, or a new one if the run has no living owner.
@@ -230,8 +315,36 @@ class Core:
             self._grant(worker, request)  # before anything begins that was asked to end
         return worker
 
+    def go_on(self, worker: Worker, by: str | None) -> None:
+        """Let a run take up where it stopped."""
+        if worker.fold.state == RunState.PAUSED:
+            worker.tell(lambda decider, now: decider.resume(now, by))
+        if worker.fold.state == RunState.RUNNING:
+            check_code(self, worker)
+            worker.start_clock()
+            worker.tell(lambda decider, now: decider.pause_if_uncertain(now, verify=True))
+        worker.tell(lambda decider, now: decider.advance(now))
+
+    def do(self, worker: Worker, action: str, reason: str, by: str | None, data: bytes = b"") -> None:
+        """Do to a run what was asked.
+
+        Raises:
+            SmfError: its state does not allow it.
+        """
+        carry_out(worker, action, reason, by, data)
+
+    def rehearse(self, run_id: str, action: str, reason: str, by: str | None, data: bytes) -> None:
+        """Find out whether something could be done to a run, without doing it.
+
+        Raises:
+            NotFoundError: no such run.
+            SmfError: its state does not allow it.
+        """
+        plan, fold = self.load(self.row(run_id))
+        carry_out(Rehearsal(self._decider(plan, fold), self.clock), action, reason, by, data)
+
     def _decider(self, plan: Plan, fold: RunFold) -> Decider:
-        return Decider(plan, fold, RunNames(plan, fold, self.store, self.env), self._rng)
+        return Decider(plan, fold, RunNames(plan, fold, self.store, self.env, self.secrets), self._rng)
 
     def _put_to_work(self, decider: Decider, epoch: int, new: NewRun | None, listener: Listener | None) -> Worker:
         fold = decider.fold
@@ -251,6 +364,7 @@ class Core:
         version = self.store.version()
         if version == self._seen_version:
             return
+        self.children.look()
         self._seen_version = version
         for request in self.store.requests():
             worker = self.workers.get(request.run_id)
@@ -261,13 +375,8 @@ class Core:
         """Do what was asked; a request the lifecycle refuses by now is answered by being dropped."""
         worker.answer(request.id)
         try:
-            if request.action == "cancel":
-                worker.tell(lambda decider, now: decider.cancel(now, request.reason, request.by))
-            elif request.action == "pause":
-                worker.tell(lambda decider, now: decider.pause(now, request.reason, request.by, interrupt=False))
-            elif request.action == "interrupt":
-                worker.tell(lambda decider, now: decider.pause(now, request.reason, request.by, interrupt=True))
-        except TransitionRefused:
+            self.do(worker, request.action, request.reason, request.by, request.data)
+        except SmfError:
             self.changed(worker)
 
     # --- the end
@@ -277,7 +386,9 @@ class Core:
         if self._loop is not asyncio.get_running_loop():
             self.workers.clear()  # their loop is gone, and they with it; the store has what they did
         for worker in list(self.workers.values()):
-            if worker.fold.state == "running":
+            if worker.is_idle:
+                worker.release()
+            elif worker.fold.state == "running":
                 worker.tell(lambda decider, now: decider.pause(now, "the engine was closed", None, interrupt=True))
             elif worker.fold.state == "paused":
                 worker.tell(lambda decider, _now: decider.interrupt())

@@ -3,360 +3,384 @@
 `Decider` takes events (an attempt ended, a timer fell due, somebody asked for something) with the time they
 happened at, appends records to the run's fold, and leaves behind what has to be done: attempts to launch, timers
 to set, attempts to give up. The caller stores the records first and acts on the rest only then.
+
+The rules stand in modules of their own, as functions over `rules.Rules`, each using only those above it:
+    rules      what they all stand on
+    resets     how steps begin anew: loops, rewinds, retry; and how open ones are given up
+    endings    how a body, a group or a loop ends: rounds, routes, retries
+    outside    what the world has to say: signals, decisions, resolutions
+    openings   how a step begins that has no body: groups, loops, waits, approvals, children
+    unwind     how a run ends: compensations, handlers, outputs
 """
 
 from __future__ import annotations
 
-import heapq
-import random
-from collections.abc import Callable, Mapping
-from typing import Any, final
+from collections.abc import Mapping
+from typing import Any, Final, final
 
-import msgspec
-
+from statemachine_flow.engine import approvals, endings, openings, outside, resets, unwind
+from statemachine_flow.engine.commands import Launch, StartChild
 from statemachine_flow.engine.outcome import Outcome, failed
-from statemachine_flow.errors import SmfError
-from statemachine_flow.journal import (
-    ABSENT,
-    BackedOff,
-    Created,
-    Data,
-    ErrorInfo,
-    Failed,
-    Reason,
-    Record,
-    RunCompleted,
-    RunFold,
-    RunRetried,
-    RunStarted,
-    StepCompleted,
-    StepFold,
-    StepStarted,
-)
-from statemachine_flow.lifecycle import RUN_AT_REST, STEP_AT_REST
-from statemachine_flow.plan import Frontier, Plan, PlannedStep, backoff_delay
-from statemachine_flow.values import encode_value
+from statemachine_flow.engine.rules import AT_WORK, Names, Rules
+from statemachine_flow.errors import ConflictError, NotFoundError, SmfError
+from statemachine_flow.journal import Created, ErrorInfo, Reason, RunFold, RunRetried, RunStarted, StepStarted
+from statemachine_flow.lifecycle import RUN_AT_REST
+from statemachine_flow.plan import Node, Plan
 
-
-class Launch(msgspec.Struct, frozen=True):
-    """Begin an attempt."""
-
-    step: PlannedStep
-    attempt: int
-
-
-class Timer(msgspec.Struct, frozen=True):
-    """Wake a step that is backing off."""
-
-    step_id: str
-    #: Microseconds UTC.
-    due: int
-
-
-class Abort(msgspec.Struct, frozen=True):
-    """Give up the attempt under way of a step."""
-
-    step_id: str
-    reason: str
-
-
-class Decision(msgspec.Struct):
-    """What one tick decided: records to store, then commands to carry out."""
-
-    records: list[Record] = []
-    #: Run states passed through.
-    states: list[str] = []
-    #: Step, the state it entered, attempts begun.
-    changes: list[tuple[str, str, int]] = []
-    launches: list[Launch] = []
-    timers: list[Timer] = []
-    aborts: list[Abort] = []
+_CANCELLED: Final = ErrorInfo("run.state", "Cancelled", "the run was cancelled")
 
 
 @final
-class Decider:
+class Decider(Rules):
     """One run's rules, over its plan and fold.
 
     Args:
         plan: the run's plan.
         fold: the run's fold, changed in place.
-        names: gives the names that `when` and the run's outputs read.
+        names: gives the names that expressions read.
         rng: for the jitter of retries.
     """
 
-    def __init__(self, plan: Plan, fold: RunFold, names: Callable[[], Mapping[str, Any]], rng: random.Random) -> None:
-        self.plan = plan
-        self.fold = fold
-        self.frontier = Frontier(plan, fold)
-        self.names = names
-        self._rng = rng
-        #: Why the run is going to fail, once that is settled and attempts are still being stopped.
-        self._ending: ErrorInfo | None = None
-        self._decision = Decision()
+    def __init__(self, plan: Plan, fold: RunFold, names: Names, rng: Any) -> None:
+        super().__init__(plan, fold, names, rng)
+        unwind.open_again(self)
 
-    def take(self) -> Decision:
-        """What was decided since the last call."""
-        decision, self._decision = self._decision, Decision()
-        return decision
+    def look_again(self) -> None:
+        """Build the run's place in its plan from the fold."""
+        self.frontier = self.plan.frontier(self.fold)
+        unwind.open_again(self)
 
     @property
     def has_records(self) -> bool:
         """Whether something was decided that nobody took yet."""
-        return bool(self._decision.records)
+        return bool(self.decision.records)
 
     @property
     def at_rest(self) -> bool:
         """Nothing will happen to the run unless somebody asks for it."""
-        return self.fold.state in RUN_AT_REST or (self.fold.state == "paused" and self.fold.alive_steps == 0)
+        is_still = self.fold.alive_steps == self.fold.child_runs
+        return self.fold.state in RUN_AT_REST or (self.fold.state == "paused" and is_still)
+
+    @property
+    def waits_for_world(self) -> bool:
+        """Nothing is under way and no timer is set: only people, signals or child runs can bring the run on."""
+        fold = self.fold
+        if fold.state != "running" or fold.alive_steps != fold.child_runs or self.decision.verifications:
+            return False
+        waits = False
+        for step in fold.steps.values():
+            if step.state == "backing_off" or (step.state == "pending" and step.due is not None):
+                return False
+            if step.state == "waiting" and step.waits is not None:
+                on = step.waits.on
+                if on == "timer" or (on in ("steps", "run") and step.due is not None):
+                    return False
+                waits = waits or on in ("event", "approval", "run")
+        return waits and not any(self.frontier.ready.values())
 
     # --- events
 
-    def begin(self, now: int, created: Created) -> None:
-        """A new run is created and starts."""
-        self._decision.records.append(self.fold.add("run.create", created, now))
-        self._add("run.start", RunStarted(deadline=self._deadline(now)), now)
+    def begin(self, now: int, created: Created, deadline: int | None = None) -> None:
+        """A new run is created and starts.
+
+        Args:
+            now: the time.
+            created: what it begins with.
+            deadline: of the run that started it.
+        """
+        self.decision.records.append(self.fold.add("run.create", created, now))
+        ends = [end for end in (self._deadline(now), deadline) if end is not None]
+        self.add("run.start", RunStarted(deadline=min(ends, default=None)), now)
         self.advance(now)
 
     def recover(self, now: int, reason: str) -> None:
         """An owner took over: attempts that the last owner left behind are interrupted, timers are set again."""
         for step in list(self.fold.steps.values()):
             if step.state == "running":
-                self._interrupt(step, reason, now)
+                self._interrupt(self.frontier.nodes[step.id], reason, now)
         if self.fold.state == "cancelling":
-            self._cancel_open(now, self._stop_reason())
+            if self.fold.unwinding is None:
+                self.frontier.give_up(self.frontier.root, _CANCELLED)
             self.advance(now)
-        self._set_timers()
+        self.set_timers()
+        self._follow_children()
 
-    def ended(self, step_id: str, attempt: int, outcome: Outcome, now: int) -> None:
+    def ended(self, path: str, attempt: int, outcome: Outcome, now: int) -> None:
         """An attempt ended. One that is no longer the step's current attempt changes nothing."""
-        step = self.fold.steps.get(step_id)
+        step = self.fold.steps.get(path)
         if step is None or step.state != "running" or step.attempt != attempt:
             return
-        planned = self.plan[step_id]
-        if outcome.status == "aborted" and not self._is_stopping():
-            self._interrupt(step, "the attempt was stopped", now)
+        node = self.frontier.nodes[path]
+        if outcome.status == "aborted" and not self.frontier.is_stopped(node):
+            self._interrupt(node, "the attempt was stopped", now)
+            self.pause_if_uncertain(now)
         else:
-            self.frontier.ended(planned)
-            if outcome.status == "completed":
-                outputs = ABSENT if outcome.outputs is None else msgspec.Raw(outcome.outputs)
-                output = ABSENT if outcome.blob is not None else msgspec.Raw(outcome.output)
-                self._add(
-                    "step.complete", StepCompleted(output=output, outputs=outputs, blob=outcome.blob), now, step_id
-                )
-            elif outcome.status == "aborted":
-                self._add("step.cancel", Reason(reason=self._stop_reason()), now, step_id)
+            self.frontier.ended(node)
+            if outcome.status == "aborted":
+                self.add("step.cancel", Reason(reason=self.stop_reason(node)), now, path)
+                endings.settle(self, node, now)
             else:
-                self._failed(planned, step, outcome, now)
-            self._settle(planned, step)
+                endings.finish(self, node, outcome, now)
         self.advance(now)
 
-    def due(self, step_id: str, now: int) -> None:
-        """The timer of a step that backs off fell due."""
-        if self.fold.state_of(step_id) == "backing_off" and self.fold.state == "running":
-            self.frontier.enqueue(self.plan[step_id])
-            self.advance(now)
+    def child_ended(self, path: str, run_id: str, outcome: Outcome, now: int) -> None:
+        """The child run of a step came to rest; one that the step no longer waits for changes nothing."""
+        step = self.fold.steps.get(path)
+        if step is None or step.state != "waiting" or step.waits is None or step.waits.run != run_id:
+            return
+        node = self.frontier.nodes[path]
+        self.frontier.child_ended(node)
+        if path in self.expired:
+            self.expired.discard(path)
+            outcome = openings.timed_out_child(node) if outcome.status != "completed" else outcome
+        if self.frontier.is_stopped(node) and outcome.status != "completed":
+            self.add("step.cancel", Reason(reason=self.stop_reason(node)), now, path)
+            endings.settle(self, node, now)
+        else:
+            endings.finish(self, node, outcome, now)
+        self.advance(now)
+
+    def due(self, path: str, due: int, now: int) -> None:
+        """A step's timer fell due; one that was set for something else meanwhile changes nothing."""
+        step = self.fold.steps.get(path)
+        if step is None or step.due != due or self.fold.state not in AT_WORK:
+            return
+        node = self.frontier.nodes.get(path)
+        if node is None:
+            return
+        if step.state == "waiting":
+            openings.fell_due(self, node, step, now)
+        elif step.state in ("backing_off", "pending"):
+            self.frontier.enqueue(node)
+        self.advance(now)
 
     def deadline_passed(self, now: int) -> None:
         """The run's own deadline passed: stop what is alive, then fail."""
-        if self.fold.state == "running":
-            timeout = self.plan.definition.timeout or 0
-            self._ending = ErrorInfo("run.timeout", "TimeoutError", f"the run took longer than {timeout:g} s")
-            self._abort_alive("deadline")
+        if self.fold.state == "running" and self.fold.unwinding is None:
+            timeout = self.plan.definition.timeout
+            message = "the run took longer than " + (
+                f"{timeout:g} s" if timeout is not None else "the run above it may"
+            )
+            self.frontier.give_up(self.frontier.root, ErrorInfo("run.timeout", "TimeoutError", message))
+            self._abort_alive("deadline", "cancel")
             self.advance(now)
 
     def pause(self, now: int, reason: str, by: str | None, *, interrupt: bool) -> None:
         """No new attempt begins; those alive finish, or are interrupted."""
-        self._add("run.pause", Reason(reason=reason, by=by), now)
+        self.add("run.pause", Reason(reason=reason, by=by), now)
         if interrupt:
             self.interrupt()
+        else:
+            for step in self.fold.steps.values():
+                if step.state == "waiting" and step.is_alive:
+                    self.abort(step, "pause", "pause")
 
     def interrupt(self) -> None:
         """Give up the attempts that a paused run still waits for."""
-        self._abort_alive("interrupt")
+        self._abort_alive("interrupt", "interrupt")
 
     def resume(self, now: int, by: str | None) -> None:
         """A paused run goes on."""
-        self._add("run.resume", Reason(by=by), now)
+        self.add("run.resume", Reason(by=by), now)
         # Every timer is set again, and a step whose timer fell due before the pause must not be in line twice.
-        self.frontier = Frontier(self.plan, self.fold)
-        self._set_timers()
+        self.look_again()
+        self.set_timers()
+        self._follow_children()
 
     def cancel(self, now: int, reason: str, by: str | None) -> None:
-        """End the run: what has not begun is cancelled now, what is alive is stopped."""
-        self._add("run.cancel", Reason(reason=reason, by=by), now)
-        if self.fold.state == "cancelling":
-            self._cancel_open(now, "the run was cancelled")
-            self._abort_alive("cancel")
-            self.advance(now)
+        """End the run: what has not begun is cancelled now, what is alive is stopped; then come its handlers."""
+        was_paused = self.fold.state == "paused"
+        self.add("run.cancel", Reason(reason=reason, by=by), now)
+        if self.fold.state != "cancelling":
+            return
+        if was_paused:
+            self.look_again()
+            self.set_timers()
+        if self.fold.unwinding is None:
+            self.frontier.give_up(self.frontier.root, _CANCELLED)
+            resets.cancel_idle(self, self.frontier.root, "the run was cancelled", now)
+            self._abort_alive("cancel", "cancel")
+        self.advance(now)
 
-    def retry(self, now: int, by: str | None) -> None:
-        """A failed run goes on: what failed, was cancelled, or was skipped because of that, begins anew."""
-        self._add("run.retry", RunRetried(by=by, deadline=self._deadline(now)), now)
-        for step_id in self._to_reset():
-            self._add("step.reset", Reason(reason="retry"), now, step_id)
-        self.frontier = Frontier(self.plan, self.fold)
+    def retry(self, now: int, by: str | None, only: str | None = None) -> None:
+        """A failed run goes on: what failed, was cancelled, or was skipped because of that, begins anew.
+
+        Args:
+            now: the time.
+            by: who asked.
+            only: the path of the one failed step or item that does; None for all.
+        """
+        reason = "" if only is None else f"only {only}"
+        self.add("run.retry", RunRetried(reason=reason, by=by, deadline=self._deadline(now)), now)
+        resets.reset_for_retry(self, only, now)
+        self.look_again()
 
     def quarantine(self, now: int, reason: str, by: str | None) -> None:
         """Set the run aside; nothing may be alive."""
-        self._add("run.quarantine", Reason(reason=reason, by=by), now)
+        self.add("run.quarantine", Reason(reason=reason, by=by), now)
 
     def note(self, now: int, text: str) -> None:
         """Keep a remark in the journal."""
-        self._add("run.note", Reason(reason=text), now)
+        self.add("run.note", Reason(reason=text), now)
+
+    # --- what the world has to say
+
+    def signal(self, now: int, *, event: str, key: str | None, payload: bytes, by: str | None) -> None:
+        """Something happened outside."""
+        outside.signal(self, now, event=event, key=key, payload=payload, by=by)
+        self.advance(now)
+
+    def decide(  # noqa: PLR0913 - what an answer holds
+        self,
+        now: int,
+        path: str,
+        *,
+        choice: str,
+        form: Mapping[str, Any],
+        by: str,
+        reason: str,
+        digest: str | None,
+    ) -> None:
+        """A person decided an approval.
+
+        Raises:
+            ConflictError: `run.refused`.
+            InputError: the form is not filled in as it has to be.
+        """
+        node = self.node(path)
+        decision = approvals.answer(self, node, now, choice=choice, form=form, by=by, reason=reason, digest=digest)
+        outside.decide(self, node, decision, now)
+        self.advance(now)
+
+    def resolve(self, now: int, path: str, as_: str, outcome: Outcome | None, by: str | None) -> None:
+        """Somebody says what became of an attempt that was cut off.
+
+        Raises:
+            ConflictError: `run.refused`.
+        """
+        outside.resolve(self, self.node(path), as_, outcome, now, by)
+        self.advance(now)
+
+    def node(self, path: str) -> Node:
+        """The step under a path, if it is open.
+
+        Raises:
+            NotFoundError: the run has no such step.
+            ConflictError: `run.refused`: nothing is open there.
+        """
+        found = self.frontier.nodes.get(path)
+        if found is not None:
+            return found
+        if path in self.fold.steps or path in self.plan.index:
+            message = f"step '{path}' is {self.fold.state_of(path)}: nothing is to be decided there"
+            raise ConflictError(message, kind="run.refused", run=self.fold.id)
+        raise NotFoundError(f"the run has no step {path[:200]!r}", run=self.fold.id)
 
     # --- rules
 
     def advance(self, now: int) -> None:
-        """Draw every conclusion that is due: skip, start, end."""
-        if self.fold.state == "running":
-            while True:
-                self._skip_blocked(now)
-                step = None if self._is_stopping() else self.frontier.next_ready()
-                if step is None:
-                    break
-                self._start(step, now)
-            self._finish(now)
-        elif self.fold.state == "cancelling" and self.fold.alive_steps == 0:
-            self._add("run.settle", Reason(), now)
+        """Draw every conclusion that is due: skip, start, conclude, sweep, end."""
+        while self.fold.state in AT_WORK:
+            frontier = self.frontier
+            if (node := frontier.next_skip()) is not None:
+                self._skip_blocked(node, now)
+            elif (node := frontier.next_ready()) is not None:
+                self._start(node, now)
+            elif frontier.over:
+                endings.conclude(self, frontier.over.pop(0), now)
+            elif frontier.stopping and (swept := frontier.to_sweep()) is not None:
+                resets.sweep(self, *swept, now)
+            elif not unwind.go_on(self, now):
+                return
 
     def _deadline(self, now: int) -> int | None:
         timeout = self.plan.definition.timeout
         return None if timeout is None else now + round(timeout * 1e6)
 
-    def _is_stopping(self) -> bool:
-        return self.fold.failed_steps > 0 or self._ending is not None or self.fold.state == "cancelling"
+    def _skip_blocked(self, node: Node, now: int) -> None:
+        found = node.scope.blocked.get(node.step.index)
+        rule = node.step.step.trigger_rule
+        if rule == "all_success" and found is not None:
+            reason = f"needs '{found[0]}', which is {found[1]}"
+        else:
+            reason = f"its trigger_rule {rule} does not hold"
+        endings.skip(self, node, reason, now)
 
-    def _stop_reason(self) -> str:
-        if self.fold.state == "cancelling":
-            return "the run was cancelled"
-        return "the run took too long" if self._ending is not None else "a required step failed"
-
-    def _skip_blocked(self, now: int) -> None:
-        """Skips propagate: each may block further steps, which join the same list."""
-        frontier = self.frontier
-        while frontier.skips:
-            step = self.plan.steps[heapq.heappop(frontier.skips)]
-            need, state = frontier.blocked[step.index]
-            self._skip(step, f"needs '{need}', which is {state}", now)
-
-    def _skip(self, step: PlannedStep, reason: str, now: int) -> None:
-        self._add("step.skip", Reason(reason=reason), now, step.id)
-        self._settle(step, self.fold.step(step.id))
-
-    def _start(self, step: PlannedStep, now: int) -> None:
-        fold = self.fold.step(step.id)
+    def _start(self, node: Node, now: int) -> None:
+        planned, fold = node.step, self.fold.step(node.path)
         error: Outcome | None = None
-        if step.when is not None and fold.state == "pending":
+        if planned.step.when is not None and fold.state == "pending" and self._asks(node):
             try:
-                if not step.when.test(self.names()):
-                    self._skip(step, "its condition is false", now)
+                if not planned.expression("when", planned.step.when).test(self.names(node)):
+                    endings.skip(self, node, "its condition is false", now)
                     return
             except SmfError as caught:
-                # Never retried: the condition is asked before the first attempt only.
-                error = msgspec.structs.replace(failed(caught), retryable=False)
-        attempt = fold.attempt + 1
-        self._add("step.start", StepStarted(attempt=attempt), now, step.id)
-        if error is None:
-            self.frontier.began(step)
-            self._decision.launches.append(Launch(step, attempt))
+                error = failed(caught)
+        attempt, was_backing_off = fold.attempt + 1, fold.state == "backing_off"
+        self.add("step.start", StepStarted(attempt=attempt), now, node.path)
+        if error is not None:
+            # Never retried: the condition is asked before the first attempt only.
+            endings.fail(self, node, error, now, may_retry=False)
+        elif node.is_loop or not planned.verb.is_body:
+            openings.begin(self, node, now, anew=was_backing_off)
+        elif (spent := self._spent(node)) is not None:
+            endings.fail(self, node, spent, now, may_retry=False)
         else:
-            self._failed(step, fold, error, now)
-            self._settle(step, fold)
+            self.frontier.began(node)
+            self.decision.launches.append(Launch(node, attempt))
 
-    def _failed(self, planned: PlannedStep, step: StepFold, outcome: Outcome, now: int) -> None:
-        error = outcome.error
-        if error is None:
-            raise SmfError("an attempt failed without an error", kind="internal", step=step.id)
-        if self.fold.state == "cancelling":
-            self._add(
-                "step.cancel", Reason(reason=f"{self._stop_reason()}; {error.name}: {error.message}"), now, step.id
-            )
-        elif outcome.retryable and self._may_retry(planned, step, outcome.names):
-            delay = backoff_delay(planned.retry, step.failures + 1, self._rng)
-            due = now + round(delay * 1e6)
-            self._add("step.back_off", BackedOff(error=error, due=due), now, step.id)
-            self._decision.timers.append(Timer(step.id, due))
+    def _asks(self, node: Node) -> bool:
+        """Whether a condition is asked: not for an item of a loop, and not again for a later round."""
+        return node.place < 0 and (node.step.step.repeat is None or self.fold.step(node.path).round == 1)
+
+    def _spent(self, node: Node) -> Outcome | None:
+        """The outcome of an agent that is not asked, because the budget is used up."""
+        budget, usage = self.plan.definition.budget, self.fold.usage
+        if budget is None or node.step.verb.key != "agent":
+            return None
+        if budget.cost_usd is not None and usage.cost_usd >= budget.cost_usd:
+            return openings.over_budget(f"{usage.cost_usd:g} of {budget.cost_usd:g} USD are spent")
+        if budget.tokens is not None and usage.tokens >= budget.tokens:
+            return openings.over_budget(f"{usage.tokens:,} of {budget.tokens:,} tokens are spent")
+        return None
+
+    def _abort_alive(self, reason: str, action: str) -> None:
+        """Give up attempts, and child runs by `action`; handlers of a run that is being stopped go on."""
+        for step in self.fold.steps.values():
+            if step.is_alive and (reason == "interrupt" or not step.id.startswith("@")):
+                self.abort(step, reason, action)
+
+    def _interrupt(self, node: Node, reason: str, now: int) -> None:
+        self.add("step.interrupt", Reason(reason=reason), now, node.path)
+        self.frontier.ended(node)
+        if not node.step.is_once:
+            self.frontier.enqueue(node)
+
+    def _follow_children(self) -> None:
+        """Take up the child runs that are under way."""
+        if self.fold.state not in AT_WORK:
+            return
+        for step in self.fold.steps.values():
+            if step.state == "waiting" and step.is_alive and step.waits is not None:
+                node = self.frontier.nodes[step.id]
+                self.decision.children.append(StartChild(node, step.waits.run))
+                if self.frontier.is_stopped(node):
+                    self.abort(step, "cancel")
+
+    # --- attempts whose effect is not known
+
+    def uncertain(self) -> list[Node]:
+        """Steps that were cut off and are never begun again by themselves."""
+        steps = [step for step in self.fold.steps.values() if step.state == "interrupted"]
+        nodes = [self.frontier.nodes[step.id] for step in steps if step.id in self.frontier.nodes]
+        return [node for node in nodes if node.step.is_once]
+
+    def pause_if_uncertain(self, now: int, *, verify: bool = False) -> None:
+        """Have cut-off steps verified, or pause the run until somebody says what became of them."""
+        nodes = self.uncertain() if self.fold.state == "running" else []
+        if not nodes:
+            return
+        if verify and all(node.step.step.verify is not None for node in nodes):
+            self.decision.verifications.extend(nodes)
         else:
-            self._add("step.fail", Failed(error=error, optional=planned.optional), now, step.id)
-
-    def _may_retry(self, planned: PlannedStep, step: StepFold, names: tuple[str, ...]) -> bool:
-        policy = planned.retry
-        if step.failures + 1 >= policy.max_attempts or any(name in policy.abort_on for name in names):
-            return False
-        return not policy.retry_on or any(name in policy.retry_on for name in names)
-
-    def _settle(self, planned: PlannedStep, step: StepFold) -> None:
-        if step.state in STEP_AT_REST:
-            self.frontier.settle(planned, step.state, step.forgiven, self.fold)
-
-    def _finish(self, now: int) -> None:
-        fold = self.fold
-        if self._is_stopping():
-            if fold.alive_steps == 0:
-                self._cancel_open(now, self._stop_reason())
-                self._add("run.fail", Failed(error=self._ending or self._first_error()), now)
-                self._ending = None
-        elif fold.open_steps == 0:
-            try:
-                outputs = encode_value(self.plan.outputs.render(self.names()))
-            except SmfError as error:
-                info = ErrorInfo("run.outputs", type(error).__name__, f"the run's outputs cannot be computed: {error}")
-                self._add("run.fail", Failed(error=info), now)
-            else:
-                self._add("run.complete", RunCompleted(outputs=msgspec.Raw(outputs)), now)
-
-    def _first_error(self) -> ErrorInfo:
-        """The error of the required step that failed first."""
-        broken = [step for step in self.fold.steps.values() if step.state == "failed" and not step.forgiven]
-        step = min(broken, key=lambda step: step.ended_at or 0)
-        cause = step.error or ErrorInfo("internal", "Unknown", "no error was kept")
-        return ErrorInfo(
-            "run.failed", cause.name, f"step '{step.id}' failed: {cause.message or cause.name}", cause.where, step.id
-        )
-
-    def _cancel_open(self, now: int, reason: str) -> None:
-        """Cancel every step that is neither at rest nor alive."""
-        for step in self.plan.steps:
-            state = self.fold.state_of(step.id)
-            if state != "running" and state not in STEP_AT_REST:
-                self._add("step.cancel", Reason(reason=reason), now, step.id)
-
-    def _abort_alive(self, reason: str) -> None:
-        alive = (step.id for step in self.fold.steps.values() if step.state == "running")
-        self._decision.aborts.extend(Abort(step_id, reason) for step_id in alive)
-
-    def _interrupt(self, step: StepFold, reason: str, now: int) -> None:
-        planned = self.plan[step.id]
-        self._add("step.interrupt", Reason(reason=reason), now, step.id)
-        self.frontier.ended(planned)
-        self.frontier.enqueue(planned)
-
-    def _set_timers(self) -> None:
-        if self.fold.state == "running":
-            waiting = (step for step in self.fold.steps.values() if step.state == "backing_off")
-            self._decision.timers.extend(Timer(step.id, step.due or 0) for step in waiting)
-
-    def _to_reset(self) -> list[str]:
-        """Failed and cancelled steps, and the skipped ones downstream of them, in the plan's order."""
-        fold, found = self.fold, set()
-        queue = [
-            self.plan.index[step.id]
-            for step in fold.steps.values()
-            if step.state == "cancelled" or (step.state == "failed" and not step.forgiven)
-        ]
-        while queue:
-            index = queue.pop()
-            if index not in found:
-                found.add(index)
-                steps = (self.plan.steps[dependent] for dependent in self.plan.steps[index].dependents)
-                queue.extend(step.index for step in steps if fold.state_of(step.id) == "skipped")
-        return [self.plan.steps[index].id for index in sorted(found)]
-
-    def _add(self, kind: str, data: Data, now: int, step_id: str | None = None) -> None:
-        decision = self._decision
-        decision.records.append(self.fold.add(kind, data, now, step_id))
-        if step_id is not None:
-            step = self.fold.steps[step_id]
-            decision.changes.append((step_id, step.state, step.attempt))
-        elif kind != "run.note":
-            decision.states.append(self.fold.state)
+            self.pause(now, f"uncertain: {', '.join(node.path for node in nodes)}", None, interrupt=False)

@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from statemachine_flow.builder import Workflow
-from statemachine_flow.engine.code import check_code, code_digests
+from statemachine_flow.builder.children import children_of
+from statemachine_flow.engine.code import code_digests
 from statemachine_flow.engine.core import Core, Listener
 from statemachine_flow.engine.ids import check_run_id, new_run_id
-from statemachine_flow.engine.inputs import complete_inputs
+from statemachine_flow.engine.inputs import complete_inputs, split_secrets
+from statemachine_flow.engine.outcome import clean_text
 from statemachine_flow.engine.view import Run, view_of
 from statemachine_flow.engine.worker import Worker
-from statemachine_flow.errors import ConflictError, UsageError
+from statemachine_flow.errors import ConflictError, NotFoundError, UsageError
 from statemachine_flow.journal import Created
 from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState
+from statemachine_flow.plan.nodes import item_path
+from statemachine_flow.snapshot import encode_definition
 from statemachine_flow.stores.base import RunRow
 from statemachine_flow.values import decode_value, encode_value
 
@@ -31,10 +36,18 @@ async def start(
         await until_durable(core, check_run_id(run_id))
     definition, cwd = workflow.definition, _current_directory()
     content_hash = definition.content_hash
-    values = encode_value(complete_inputs(definition, inputs, cwd))
+    run_id_or_new = run_id or new_run_id()
+    find = partial(core.secrets.find, run_id)
+    stored, secrets = split_secrets(definition, complete_inputs(definition, inputs, cwd, find=find))
+    values = encode_value(stored)
     core.bring(content_hash, workflow.functions)
+    core.secrets.give(run_id_or_new, secrets)
     if run_id is not None and core.store.row(run_id) is not None:
         return await _again(core, run_id, content_hash, values, listener)
+    pins, children = children_of(workflow, core.workflows)
+    for child in children.values():
+        core.bring(child.content_hash, {**workflow.functions, **child.functions})
+        code_digests(core, child)
     created = Created(
         workflow=definition.name,
         version=definition.version,
@@ -43,9 +56,11 @@ async def start(
         steps=len(definition.steps),
         cwd=cwd,
         origin=workflow.origin and os.fsencode(workflow.origin).decode("utf-8", "replace"),
-        code=code_digests(core.functions_of(content_hash), workflow),
+        code=code_digests(core, workflow),
+        children=pins,
     )
-    worker = core.begin(run_id or new_run_id(), definition, created, listener)
+    bodies = {child.content_hash: encode_definition(child.definition) for child in children.values()}
+    worker = core.begin(run_id_or_new, definition, created, listener, children=bodies)
     try:
         await asyncio.shield(worker.durable)  # a caller that gives up does not give up for others
     except ConflictError as error:
@@ -70,7 +85,7 @@ async def _again(core: Core, run_id: str, content_hash: str, values: bytes, list
             f"run {run_id} began with {difference}", kind="run.conflict", run=run_id, hint="choose another id"
         )
     if fold.state in RUN_AT_REST:
-        return view_of(plan.definition, fold, row, core.store)
+        return view_of(plan, fold, row, core.store)
     worker = core.take_hold(run_id, listener=listener)
     await go_on(core, worker, None)
     return worker
@@ -88,13 +103,50 @@ def _difference(created: Created, content_hash: str, values: bytes) -> str | Non
 
 async def go_on(core: Core, worker: Worker, by: str | None) -> None:
     """Take up a run where it stopped."""
-    if worker.fold.state == RunState.PAUSED:
-        worker.tell(lambda decider, now: decider.resume(now, by))
-    if worker.fold.state == RunState.RUNNING:
-        check_code(core, worker)
-        worker.start_clock()
-    worker.tell(lambda decider, now: decider.advance(now))
+    core.go_on(worker, by)
     await asyncio.shield(worker.durable)  # a caller that gives up does not give up for others
+
+
+async def tell(core: Core, run_id: str, action: str, reason: str, by: str | None, data: Mapping[str, Any]) -> None:  # noqa: PLR0917 - what is kept of it
+    """Have something done to a run by whoever works on it, or by whoever takes it up next.
+
+    Raises:
+        NotFoundError: no such run.
+        SmfError: the run does not allow it; nothing is kept.
+    """
+    by, encoded = by and clean_text(by), encode_value(data)
+    await until_durable(core, run_id)
+    worker = core.workers.get(run_id)
+    if worker is not None:
+        core.do(worker, action, reason, by, encoded)
+        await worker.kept()
+        return
+    row = core.row(run_id)
+    if row.state in RUN_AT_REST:
+        raise ConflictError(f"the run is {row.state}: nothing more happens to it", run=run_id)
+    core.rehearse(run_id, action, reason, by, encoded)
+    core.store.request(run_id, action, by or "", reason, core.clock.now(), encoded)
+
+
+def failed_step(core: Core, row: RunRow, step: str | None, item: str | None) -> str | None:
+    """The path of the failed step that a retry is about; None for all.
+
+    Raises:
+        UsageError: an item without its step.
+        NotFoundError: no such step or item.
+        ConflictError: it did not fail.
+    """
+    if step is None:
+        if item is not None:
+            raise UsageError("an item is retried by its step and its key", hint="name the step, too")
+        return None
+    path = step if item is None else item_path(step, item)
+    found = core.load(row)[1].steps.get(path)
+    if found is None:
+        raise NotFoundError(f"the run has no step {path[:200]!r} that was begun", run=row.id)
+    if found.state not in ("failed", "cancelled"):
+        raise ConflictError(f"step '{path}' is {found.state}: only what failed is retried", run=row.id)
+    return path
 
 
 def require_resumable(row: RunRow) -> None:

@@ -11,7 +11,8 @@ import msgspec
 
 from statemachine_flow.errors import ExpressionError, SmfError, StepError
 from statemachine_flow.executors.thread import ThreadExit
-from statemachine_flow.journal import ErrorInfo
+from statemachine_flow.journal import ErrorInfo, Usage
+from statemachine_flow.secrets import NO_SECRETS, Redactor
 
 _MESSAGE_LIMIT: Final = 4096
 #: Where code lies that is not the user's: this library's, and Python's own.
@@ -24,7 +25,7 @@ _NOT_THEIRS: Final = (
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 #: Kinds whose next attempt would fail in the same way.
-_PERMANENT: Final = ("expression.", "definition.", "step.unserializable")
+_PERMANENT: Final = ("expression.", "definition.", "step.unserializable", "step.secret")
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -41,10 +42,18 @@ class Outcome(msgspec.Struct, kw_only=True):
     names: tuple[str, ...] = ()
     #: Whether another attempt could end otherwise.
     retryable: bool = True
+    #: What agents used up, as far as they said, however the attempt ended.
+    usage: Usage | None = None
+    #: Number of the signal that ended the waiting.
+    signal: int | None = None
 
 
-def failed(error: BaseException) -> Outcome:
+def failed(error: BaseException, redactor: Redactor = NO_SECRETS) -> Outcome:
     """The outcome of an attempt that raised `error`.
+
+    Args:
+        error: what it raised.
+        redactor: keeps secrets out of what is kept of the error, before it is cut to size.
 
     Example:
         >>> failed(ValueError("bad")).error
@@ -64,7 +73,13 @@ def failed(error: BaseException) -> Outcome:
     elif isinstance(error, SmfError):
         kind = error.kind
     names.append(f"{type(error).__module__}.{type(error).__qualname__}")
-    info = ErrorInfo(kind, clean_text(name), clean_text(message), _where(error))
+    where = _where(error)
+    info = ErrorInfo(
+        kind,
+        clean_text(redactor.text(name)),
+        clean_text(redactor.text(message)),
+        where and clean_text(redactor.text(where)),
+    )
     return Outcome(status="failed", error=info, names=tuple(names), retryable=not kind.startswith(_PERMANENT))
 
 
@@ -92,7 +107,7 @@ def _where(error: BaseException) -> str | None:
     theirs = [frame for frame in frames if not _is_installed(frame) and not frame.filename.startswith(_NOT_THEIRS)]
     packages = [frame for frame in frames if _is_installed(frame) and not frame.filename.startswith(_NOT_THEIRS[0])]
     for frame in theirs or packages:
-        return clean_text(f"{frame.filename}:{frame.lineno} in {frame.name}")
+        return f"{frame.filename}:{frame.lineno} in {frame.name}"
     return None
 
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, final
 
-import msgspec
-
+from statemachine_flow.engine.results import Decoded, Results
 from statemachine_flow.errors import ExpressionError
 from statemachine_flow.journal import RunFold, StepFold
-from statemachine_flow.plan import Plan
+from statemachine_flow.plan import Level, Node, Plan, PlannedStep, Scope
+from statemachine_flow.secrets import SecretSource
 from statemachine_flow.stores.base import Store
 from statemachine_flow.values import decode_value
 
-#: Bytes that the values a run keeps decoded take encoded; decoded they take several times as much.
-_KEPT_BYTES: Final = 1 << 22
-
-#: The step, the attempt that made it, and which of its values; the run's own begin with "", which is no step.
-_Key = tuple[str, int, str]
-_INPUTS: Final[_Key] = ("", 0, "inputs")
+_INPUTS: Final = ("", 0, "inputs")
+_Makers = dict[str, Callable[[], Any]]
 
 
 @final
@@ -30,69 +26,157 @@ class RunNames:
         fold: the run's fold.
         store: where large outputs are.
         env: the variables that expressions may read.
+        secrets: where values come from that are never stored.
     """
 
-    def __init__(self, plan: Plan, fold: RunFold, store: Store, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, plan: Plan, fold: RunFold, store: Store, env: Mapping[str, str], secrets: SecretSource | None = None
+    ) -> None:
         self._plan = plan
         self._fold = fold
-        self._store = store
         self._env = env
-        self._decoded = _Decoded()
+        self._secrets = secrets or SecretSource()
+        self._decoded = Decoded()
+        self.results = Results(fold, store, self._decoded)
+        self._secret_inputs = [name for name, declared in plan.definition.inputs.items() if declared.secret]
 
-    def __call__(self) -> Mapping[str, Any]:
-        """`inputs`, `steps`, `run` and `env`, as `when`, placeholders and the run's outputs see them.
+    def __call__(
+        self, node: Node | None = None, extra: Mapping[str, Any] | None = None, own: StepFold | None = None
+    ) -> Mapping[str, Any]:
+        """What an expression sees.
 
-        What is read stays decoded as long as the result is held, and beyond that for others if it is not too large:
-        nobody may change it.
+        Args:
+            node: the step it belongs to; None for the run's outputs.
+            extra: further names, such as `result`.
+            own: what the step itself is to look like, before that is recorded.
+
+        Returns:
+            A mapping whose values are made when they are read. What is read stays decoded as long as the result is
+            held, and beyond that for others if it is not too large: nobody may change it.
         """
-        return _Names(
-            {
-                "inputs": self._inputs,
-                "steps": lambda: _Steps(self._plan, self._fold, self._store, self._decoded),
-                "run": self._run,
-                "env": lambda: self._env,
-            }
-        )
+        makers: _Makers = {"inputs": self._inputs, "run": self._run, "env": lambda: self._env}
+        if node is None:
+            makers["steps"] = lambda: _Steps([(self._plan.level, "")], self.results, None, None)
+        else:
+            self._add_names_of(node.reader or node, makers, own)
+            if node.step.step.secrets:
+                makers["secrets"] = lambda: self.secrets_of(node)
+        if self._fold.unwinding is not None:
+            makers["error"] = self._error
+        names = _Names(makers)
+        if extra:
+            names.put(extra)
+        return names
+
+    def _add_names_of(self, node: Node, makers: _Makers, own: StepFold | None) -> None:
+        chain: list[tuple[Level, str]] = []
+        around: list[Node] = [node]
+        current: Node | None = node
+        while current is not None:
+            scope = current.scope
+            if scope.kind == "items":
+                _bind_item(current, scope, makers)
+            layer: Scope | None = scope
+            while layer is not None:  # handlers see the steps of the workflow as well
+                if layer.level is not None:
+                    chain.append((layer.level, layer.prefix))
+                layer = layer.outer if layer.node is None else None
+            current = scope.node
+            if current is not None:
+                around.append(current)
+        makers["steps"] = lambda: _Steps(chain, self.results, node.path if own is not None else None, own)
+        makers["previous"] = lambda: self._previous(_repeated(around))
+        makers["round"] = lambda: self._round(_repeated(around))
+        makers["feedback"] = lambda: self._feedback(around)
 
     def _inputs(self) -> Any:
-        return self._decoded.get(_INPUTS, lambda: self._fold.created.inputs)
+        stored = self._decoded.get(_INPUTS, lambda: self._fold.created.inputs)
+        if not self._secret_inputs:
+            return stored
+        values = {name: value for name, value in stored.items() if name not in self._secret_inputs}
+        for name in self._secret_inputs:
+            if stored.get(name) is None:
+                values[name] = None
+        makers: _Makers = {name: lambda name=name: values[name] for name in values}  # type: ignore[misc]  # a default
+        for name in self._secret_inputs:
+            if name not in values:
+                makers[name] = lambda name=name: self._secrets.value(self._fold.id, name)  # type: ignore[misc]  # as above
+        return _Names(makers)
+
+    def secrets_of(self, node: Node) -> dict[str, str]:
+        """The secrets that a step declares.
+
+        Raises:
+            StepError: `step.secret`: one of them cannot be had.
+        """
+        return {name: self._secrets.value(self._fold.id, name) for name in node.step.step.secrets}
+
+    def has_secrets(self, node: Node) -> bool:
+        """Whether an attempt of the step could get hold of a secret."""
+        return bool(self._secret_inputs or node.step.step.secrets)
+
+    def known_secrets(self, node: Node) -> list[str]:
+        """Every secret value that an attempt of the step could get hold of."""
+        stored = self._fold.created.inputs if self._secret_inputs else None
+        given = decode_value(stored) if stored is not None else {}
+        names = [name for name in self._secret_inputs if given.get(name) is not None]
+        return [self._secrets.value(self._fold.id, name) for name in (*names, *node.step.step.secrets)]
 
     def _run(self) -> Mapping[str, str]:
         definition = self._plan.definition
         return {"id": self._fold.id, "workflow": definition.name, "version": definition.version}
 
+    def _error(self) -> Any:
+        unwinding = self._fold.unwinding
+        error = unwinding.error if unwinding is not None else None
+        if error is None:
+            return None
+        return {"kind": error.kind, "name": error.name, "message": error.message, "step": error.step}
 
-@final
-class _Decoded:
-    """Values of one run, decoded: those that were read last, as many as fit."""
+    def _previous(self, node: Node) -> Any:
+        step = self._fold.steps.get(node.path)
+        return None if step is None else self.results.previous(step)
 
-    def __init__(self) -> None:
-        #: Key -> value and its encoded size; what was read last stands last.
-        self._kept: dict[_Key, tuple[Any, int]] = {}
-        self._size = 0
+    def _round(self, node: Node) -> int:
+        step = self._fold.steps.get(node.path)
+        if step is None:
+            return 1
+        return step.generation if node.step.step.repeat is None else step.round
 
-    def get(self, key: _Key, encoded: Callable[[], bytes | msgspec.Raw]) -> Any:
-        """The value under a key, decoded from what `encoded` gives if it is not kept."""
-        found = self._kept.pop(key, None)
-        if found is None:
-            data = encoded()
-            found = decode_value(data), memoryview(data).nbytes
-            if found[1] > _KEPT_BYTES:
-                return found[0]
-            self._size += found[1]
-        self._kept[key] = found
-        while self._size > _KEPT_BYTES:
-            self._size -= self._kept.pop(next(iter(self._kept)))[1]
-        return found[0]
+    def _feedback(self, around: list[Node]) -> Any:
+        for node in around:
+            step = self._fold.steps.get(node.path)
+            if step is not None and step.feedback is not None:
+                return decode_value(step.feedback)
+        return None
+
+
+def _repeated(around: list[Node]) -> Node:
+    """The innermost repeated step, or the step itself."""
+    found = (node for node in around if node.step.step.repeat is not None and not node.is_loop)
+    return next(found, around[0])
+
+
+def _bind_item(node: Node, scope: Scope, makers: _Makers) -> None:
+    each = node.step.step.for_each
+    name = each.as_ if each is not None else "matrix"
+    makers.setdefault(name, lambda: scope.items[node.place])
+    makers.setdefault("index", lambda: node.place)
 
 
 @final
 class _Names(Mapping[str, Any]):
     """Names whose values are made when they are read, once."""
 
-    def __init__(self, makers: Mapping[str, Callable[[], Any]]) -> None:
+    def __init__(self, makers: _Makers) -> None:
         self._makers = makers
         self._made: dict[str, Any] = {}
+
+    def put(self, values: Mapping[str, Any]) -> None:
+        """Add names whose values are there."""
+        for name, value in values.items():
+            self._made[name] = value
+            self._makers[name] = lambda name=name: self._made[name]  # type: ignore[misc]  # a default
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
@@ -106,45 +190,39 @@ class _Names(Mapping[str, Any]):
         return len(self._makers)
 
 
-def step_output(step: StepFold, store: Store) -> Any:
-    """A completed step's output, wherever it is kept."""
-    encoded = _encoded_output(step, store)
-    return None if encoded is None else decode_value(encoded())
-
-
-def _encoded_output(step: StepFold, store: Store) -> Callable[[], bytes | msgspec.Raw] | None:
-    """How to get a completed step's output; None if it has none."""
-    blob, output = step.blob, step.output
-    if blob is not None:
-        return lambda: store.blob(blob)
-    return None if output is None else lambda: output
-
-
 @final
 class _Steps(Mapping[str, "_Step"]):
-    """`steps`: every step of the plan."""
+    """`steps`: every step of the reader's level, then of those around it."""
 
-    def __init__(self, plan: Plan, fold: RunFold, store: Store, decoded: _Decoded) -> None:
-        self._plan = plan
-        self._fold = fold
-        self._store = store
-        self._decoded = decoded
+    def __init__(
+        self, chain: list[tuple[Level, str]], results: Results, own_path: str | None, own: StepFold | None
+    ) -> None:
+        self._chain = chain
+        self._results = results
+        self._own_path = own_path
+        self._own = own
         self._known: dict[str, _Step] = {}
 
     def __getitem__(self, step_id: str) -> _Step:
-        if step_id not in self._plan.index:
-            raise KeyError(step_id)
         step = self._known.get(step_id)
         if step is None:
-            fold = self._fold.steps.get(step_id) or StepFold(step_id)
-            step = self._known[step_id] = _Step(fold, self._plan[step_id].step.outputs, self._store, self._decoded)
+            step = self._known[step_id] = self._find(step_id)
         return step
 
+    def _find(self, step_id: str) -> _Step:
+        for level, prefix in self._chain:
+            planned = level.get(step_id)
+            if planned is not None:
+                path = prefix + step_id
+                fold = self._own if self._own is not None and path == self._own_path else self._results.fold_of(path)
+                return _Step(planned, fold, self._results)
+        raise KeyError(step_id)
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._plan.index)
+        return iter(dict.fromkeys(step_id for level, _ in self._chain for step_id in level.index))
 
     def __len__(self) -> int:
-        return len(self._plan.index)
+        return len(list(iter(self)))
 
 
 _FIELDS: Final = ("output", "outputs", "state", "error")
@@ -154,11 +232,10 @@ _FIELDS: Final = ("output", "outputs", "state", "error")
 class _Step(Mapping[str, Any]):
     """`steps.<id>`: its output only once it completed, its state always."""
 
-    def __init__(self, fold: StepFold, declared: Mapping[str, str], store: Store, decoded: _Decoded) -> None:
+    def __init__(self, planned: PlannedStep, fold: StepFold, results: Results) -> None:
+        self._planned = planned
         self._fold = fold
-        self._declared = declared
-        self._store = store
-        self._decoded = decoded
+        self._results = results
         self._read: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
@@ -171,26 +248,15 @@ class _Step(Mapping[str, Any]):
             raise KeyError(name)
         if self._fold.state != "completed":
             raise ExpressionError(
-                f"step '{self._fold.id}' has no {name}: it is {self._fold.state}",
+                f"step '{self._planned.id}' has no {name}: it is {self._fold.state}",
                 kind="expression.undefined",
                 hint="use default(..., value), or ask for its state",
             )
         if name not in self._read:
-            self._read[name] = self._outputs() if name == "outputs" else self._output()
+            results, planned = self._results, self._planned
+            read = results.outputs if name == "outputs" else results.output
+            self._read[name] = read(planned, self._fold, is_loop=planned.is_loop)
         return self._read[name]
-
-    def _output(self) -> Any:
-        data = _encoded_output(self._fold, self._store)
-        return None if data is None else self._decoded.get((self._fold.id, self._fold.attempt, "output"), data)
-
-    def _outputs(self) -> Any:
-        """What the step declares; without a declaration the keys of its output, or its items if it is a list."""
-        if self._declared:
-            data = self._fold.outputs
-            key = (self._fold.id, self._fold.attempt, "outputs")
-            return {} if data is None else self._decoded.get(key, lambda: data)
-        output = self["output"]
-        return output if isinstance(output, Mapping | list) else {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(_FIELDS)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar, final
 
-from statemachine_flow.engine.asynchronous import AsyncEngine, EventListener, WorkflowLike
+from statemachine_flow.engine.asynchronous import AsyncEngine, EventListener, Resolution, Until, WorkflowLike
 from statemachine_flow.engine.ids import new_run_id
 from statemachine_flow.engine.view import Event, Run
 from statemachine_flow.errors import SmfError, UsageError
@@ -99,29 +99,89 @@ class Engine:
         *,
         run_id: str | None = None,
         on_event: EventListener | None = None,
+        until: Until = "waiting",
     ) -> Run:
         """See `AsyncEngine.run`. Ctrl-C leaves the run paused, to be resumed."""
         # Chosen here, so that a Ctrl-C in the middle of the start knows which run to pause.
         chosen = new_run_id() if run_id is None else run_id
         return self._interruptible(
-            chosen, lambda engine: engine.run(workflow, inputs, run_id=chosen, on_event=on_event)
+            chosen, lambda engine: engine.run(workflow, inputs, run_id=chosen, on_event=on_event, until=until)
         )
 
     def resume(
-        self, run_id: str, *, take_over: bool = False, by: str | None = None, on_event: EventListener | None = None
+        self,
+        run_id: str,
+        *,
+        take_over: bool = False,
+        by: str | None = None,
+        on_event: EventListener | None = None,
+        until: Until = "waiting",
     ) -> Run:
         """See `AsyncEngine.resume`. Ctrl-C leaves the run paused, to be resumed."""
         return self._interruptible(
-            run_id, lambda engine: engine.resume(run_id, take_over=take_over, by=by, on_event=on_event)
+            run_id, lambda engine: engine.resume(run_id, take_over=take_over, by=by, on_event=on_event, until=until)
         )
 
-    def retry(self, run_id: str, *, by: str | None = None, on_event: EventListener | None = None) -> Run:
+    def retry(
+        self,
+        run_id: str,
+        *,
+        step: str | None = None,
+        item: str | None = None,
+        by: str | None = None,
+        on_event: EventListener | None = None,
+        until: Until = "waiting",
+    ) -> Run:
         """See `AsyncEngine.retry`. Ctrl-C leaves the run paused, to be resumed."""
-        return self._interruptible(run_id, lambda engine: engine.retry(run_id, by=by, on_event=on_event))
+        return self._interruptible(
+            run_id,
+            lambda engine: engine.retry(run_id, step=step, item=item, by=by, on_event=on_event, until=until),
+        )
 
-    def wait(self, run_id: str) -> Run:
+    def wait(self, run_id: str, *, until: Until = "waiting") -> Run:
         """See `AsyncEngine.wait`."""
-        return self._call(lambda engine: engine.wait(run_id))
+        return self._call(lambda engine: engine.wait(run_id, until=until))
+
+    # --- what the world has to say
+
+    def signal(
+        self, run_id: str, event: str, payload: Any = None, *, key: str | None = None, by: str | None = None
+    ) -> None:
+        """See `AsyncEngine.signal`."""
+        self._call(lambda engine: engine.signal(run_id, event, payload, key=key, by=by))
+
+    def approve(
+        self,
+        run_id: str,
+        step: str,
+        *,
+        choice: str = "approve",
+        form: Mapping[str, Any] | None = None,
+        by: str | None = None,
+        reason: str = "",
+        digest: str | None = None,
+    ) -> None:
+        """See `AsyncEngine.approve`."""
+        self._call(
+            lambda engine: engine.approve(run_id, step, choice=choice, form=form, by=by, reason=reason, digest=digest)
+        )
+
+    def reject(
+        self,
+        run_id: str,
+        step: str,
+        *,
+        form: Mapping[str, Any] | None = None,
+        by: str | None = None,
+        reason: str = "",
+        digest: str | None = None,
+    ) -> None:
+        """See `AsyncEngine.reject`."""
+        self._call(lambda engine: engine.reject(run_id, step, form=form, by=by, reason=reason, digest=digest))
+
+    def resolve(self, run_id: str, step: str, as_: Resolution, *, output: Any = None, by: str | None = None) -> None:
+        """See `AsyncEngine.resolve`."""
+        self._call(lambda engine: engine.resolve(run_id, step, as_, output=output, by=by))
 
     # --- control
 

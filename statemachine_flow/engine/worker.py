@@ -10,20 +10,28 @@ import asyncio
 import contextvars
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol, final
 
 import msgspec
 
 from statemachine_flow.clock import Clock, Timer
-from statemachine_flow.engine.attempt import run_attempt, timed_out
-from statemachine_flow.engine.decide import Abort, Decider, Decision, Launch
+from statemachine_flow.agents import Agents
+from statemachine_flow.engine.attempt import completed, run_attempt, run_in, timed_out
+from statemachine_flow.engine.commands import Abort, Decision, Launch, StartChild, StopChild
+from statemachine_flow.engine.decide import Decider
 from statemachine_flow.engine.outcome import Outcome, failed
+from statemachine_flow.engine.scope import RunNames
+from statemachine_flow.engine.verify import verify_attempt
 from statemachine_flow.errors import SmfError
 from statemachine_flow.executors.thread import ThreadExecutor
+from statemachine_flow.expressions.values import to_text
 from statemachine_flow.functions import Functions
 from statemachine_flow.journal import Record
 from statemachine_flow.lifecycle import RUN_AT_REST
-from statemachine_flow.steps.base import Attempt, StepContext
+from statemachine_flow.plan import Node
+from statemachine_flow.secrets import NO_SECRETS, Redactor
+from statemachine_flow.steps.base import Attempt, ExecutableVerb, StepContext
 from statemachine_flow.stores.base import NewRun, StepChange, Store, Write
 
 #: How long after its grace an attempt that does not end is left to itself.
@@ -40,12 +48,28 @@ class Host(Protocol):
     threads: ThreadExecutor
     env: Mapping[str, str]
     grace: float
+    agents: Agents
 
     def changed(self, worker: Worker) -> None:
         """The worker has something to be committed."""
 
     def done(self, worker: Worker) -> None:
         """The worker's run is at rest, or lost."""
+
+    def start_child(self, worker: Worker, command: StartChild) -> None:
+        """A step of the worker's run waits for a run of its own."""
+
+    def stop_child(self, command: StopChild) -> None:
+        """A child run is to be cancelled or paused."""
+
+    def is_idle(self, run_id: str) -> bool:
+        """Whether nothing happens to a child run by itself."""
+
+    def idles(self, worker: Worker) -> None:
+        """Only the world can bring the worker's run on."""
+
+    def transact(self, worker: Worker, work: Callable[[Any], Outcome], report: Callable[[Outcome], None]) -> None:
+        """Have an attempt done inside the transaction that keeps its result, and reported."""
 
 
 class _Alive(msgspec.Struct):
@@ -55,6 +79,8 @@ class _Alive(msgspec.Struct):
     context: StepContext
     task: asyncio.Task[None]
     timers: list[Timer] = []
+    #: Its own timeout passed, not that of a group around it.
+    own_timeout: bool = False
 
 
 @final
@@ -97,9 +123,17 @@ class Worker:
         self._seq = 0 if new is not None else self.fold.seq
         self._stored_steps = set(self.fold.steps) if new is None else set()
         self._uncommitted: list[Decision] = []
+        #: Set while only the world can bring the run on.
+        self._idle = asyncio.Event()
+        #: Who waits for the next write to be kept, and for the one that was taken.
+        self._asking: list[asyncio.Future[None]] = []
+        self._told: list[asyncio.Future[None]] = []
+        #: Ownership is given up with the next write, whatever the run's state.
+        self._released = False
         self._answered: list[int] = []
         self._alive: dict[str, _Alive] = {}
         self._timers: dict[str, Timer] = {}
+        self._verifying: set[asyncio.Task[None]] = set()
         self._context = contextvars.copy_context()
 
     # --- events, each followed by a commit
@@ -113,12 +147,66 @@ class Worker:
         """The next write answers this request."""
         self._answered.append(request_id)
 
+    async def kept(self) -> None:
+        """Wait until everything decided so far is durable.
+
+        Raises:
+            SmfError: it was lost.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(_retrieve)
+        self._asking.append(future)
+        self.host.changed(self)
+        await asyncio.shield(future)
+
+    async def rest(self, *, idle: bool) -> None:
+        """Wait until the run is at rest, or, with `idle`, until only the world can bring it on.
+
+        Raises:
+            SmfError: the run was lost.
+        """
+        while idle and not self.finished.done() and not self._idle.is_set():
+            waiting = asyncio.ensure_future(self._idle.wait())
+            try:
+                await asyncio.wait((self.finished, waiting), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+        if not idle or self.finished.done():
+            # Shielded: a caller that gives up waiting does not give up the run.
+            await asyncio.shield(self.finished)
+
+    def release(self) -> None:
+        """Stop working on a run that waits for the world, and leave it to whoever comes next."""
+        self._released = True
+        self.host.changed(self)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether only the world can bring the run on, child runs included."""
+        return self._idle.is_set()
+
+    def look_idle(self) -> None:
+        """Find out whether only the world can bring the run on."""
+        was_idle = self._idle.is_set()
+        waits = not self._alive and not self.decider.has_records and self.decider.waits_for_world
+        if waits and all(self.host.is_idle(run_id) for run_id in self._children()):
+            self._idle.set()
+            if not was_idle:
+                self.host.idles(self)
+        else:
+            self._idle.clear()
+
+    def _children(self) -> list[str]:
+        steps = self.fold.steps.values() if self.fold.child_runs else ()
+        return [step.waits.run for step in steps if step.state == "waiting" and step.is_alive and step.waits]
+
     def take(self) -> NewRun | Write | None:
         """The next write, if there is something to write; `committed` or `lost` must follow."""
         decision = self.decider.take()
         self._uncommitted.append(decision)
+        self._told, self._asking = self._told + self._asking, []
         # A run that came to rest before this worker took hold of it has nothing to keep but its release.
-        if not decision.records and not self._answered and not self.decider.at_rest:
+        if not decision.records and not self._answered and not self.decider.at_rest and not self._released:
             self.committed()
             return None
         write = self._write(decision)
@@ -144,7 +232,7 @@ class Worker:
             ended_at=fold.ended_at,
             message=fold.error.message if fold.error is not None else fold.reason,
             answered=self._answered,
-            release=self.decider.at_rest,
+            release=self.decider.at_rest or self._released,
             ends=fold.state in RUN_AT_REST,
         )
 
@@ -159,18 +247,29 @@ class Worker:
     def committed(self) -> None:
         """What was taken is durable: act on it, and tell whoever listens."""
         decisions, self._uncommitted = self._uncommitted, []
-        if not self.durable.done():
-            self.durable.set_result(None)
+        for future in (self.durable, *self._told):
+            if not future.done():
+                future.set_result(None)
+        self._told = []
         for decision in decisions:
             self._announce(decision.records)
             for launch in decision.launches:
                 self._launch(launch)
             for timer in decision.timers:
-                self._set_timer(timer.step_id, timer.due)
+                self._set_timer(timer.path, timer.due)
             for abort in decision.aborts:
                 self._abort(abort)
-        if self.decider.at_rest and not self.decider.has_records and not self.finished.done():
+            for child in decision.children:
+                self.host.start_child(self, child)
+            for stop in decision.child_stops:
+                self.host.stop_child(stop)
+            for node in decision.verifications:
+                self._verify(node)
+        is_over = self.decider.at_rest and not self.decider.has_records
+        if (is_over or self._released) and not self.finished.done():
             self.end()
+        elif not self._alive:
+            self.look_idle()
 
     def _announce(self, records: Sequence[Record]) -> None:
         if self.on_record is None:
@@ -192,7 +291,8 @@ class Worker:
             self._stop_timers(alive)
             alive.context.stop_reason = alive.context.stop_reason or "lost"
             alive.task.cancel()
-        for future in (self.durable, self.finished):
+        asking, self._asking = self._asking, []
+        for future in (self.durable, self.finished, *self._told, *asking):
             if not future.done():
                 if error is None:
                     future.set_result(None)
@@ -216,16 +316,57 @@ class Worker:
             self._timers[""].cancel()
         delay = (deadline - self.host.clock.now()) / 1e6
         if delay > 0:
-            self._timers[""] = self.host.clock.call_later(delay, lambda: self._hear(Decider.deadline_passed))
+            self._timers[""] = self.host.clock.call_later(delay, lambda: self.hear(Decider.deadline_passed))
         else:
             self.tell(Decider.deadline_passed)
 
     def _launch(self, launch: Launch) -> None:
-        host, fold, planned = self.host, self.fold, launch.step
+        node = launch.node
+        try:
+            attempt = self._attempt(node, launch.attempt)
+        except SmfError as error:  # a secret is missing, or its idempotency key cannot be made
+            outcome = failed(error)
+            self.hear(lambda decider, now: decider.ended(node.path, launch.attempt, outcome, now))
+            return
+        if getattr(node.step.verb, "transaction", False):
+            names = self.decider.names(node)
+            work = partial(run_in, planned=node.step, attempt=attempt, names=names)
+            report = partial(self._report, launch)
+            self.host.transact(self, work, report)
+            return
+        # What one step sets in a context variable is nothing to the next; all begin with the starter's.
+        task = asyncio.get_running_loop().create_task(self._run(launch, attempt), context=self._context.copy())
+        alive = self._alive[node.path] = _Alive(launch, attempt.context, task)
+        self._idle.clear()
+        if node.step.timeout is not None:
+            alive.timers.append(self.host.clock.call_later(node.step.timeout, lambda: self._time_out(alive)))
+
+    def _attempt(self, node: Node, number: int) -> Attempt:
+        """What an attempt of a step may use.
+
+        Raises:
+            SmfError: a secret is missing, or its idempotency key cannot be made.
+        """
+        host, fold, names = self.host, self.fold, self.decider.names
+        assert isinstance(names, RunNames)  # noqa: S101 - the engine made it
+        step = node.step.step
+        known = {}
+        if step.idempotency_key is not None:
+            template = node.step.template("idempotency_key", step.idempotency_key)
+            known["idempotency_key"] = to_text(template.render(names(node)))
         context = StepContext(
-            run_id=fold.id, workflow=fold.created.workflow, step_id=planned.id, attempt=launch.attempt
+            run_id=fold.id,
+            workflow=fold.created.workflow,
+            step_id=node.step.id,
+            path=node.path,
+            attempt=number,
+            generation=fold.steps[node.path].generation,
+            key=node.scope.keys[node.place] if node.place >= 0 else None,
+            secrets=names.secrets_of(node) if step.secrets else {},
+            epoch=self.epoch,
+            **known,
         )
-        attempt = Attempt(
+        return Attempt(
             context=context,
             functions=self.functions,
             threads=host.threads,
@@ -233,16 +374,14 @@ class Worker:
             env=host.env,
             grace=host.grace,
             open_spill=host.store.open_blob,
+            agents=host.agents,
+            output_schema=step.output_schema,
+            redactor=Redactor(names.known_secrets(node)) if names.has_secrets(node) else NO_SECRETS,
         )
-        # What one step sets in a context variable is nothing to the next; all begin with the starter's.
-        task = asyncio.get_running_loop().create_task(self._run(launch, attempt), context=self._context.copy())
-        alive = self._alive[planned.id] = _Alive(launch, context, task)
-        if planned.timeout is not None:
-            alive.timers.append(host.clock.call_later(planned.timeout, lambda: self._time_out(alive)))
 
     async def _run(self, launch: Launch, attempt: Attempt) -> None:
-        names = self.decider.names()
-        outcome = await run_attempt(launch.step, attempt, names)
+        names = self.decider.names(launch.node)
+        outcome = await run_attempt(launch.node.step, attempt, names)
         if outcome is not None:
             self._ended(launch, outcome)
             return
@@ -250,17 +389,53 @@ class Worker:
         itself = failed(asyncio.CancelledError("the step cancelled its own task"))
         asyncio.get_running_loop().call_later(_LOOP_END, self._ended, launch, itself)
 
+    def _report(self, launch: Launch, outcome: Outcome) -> None:
+        """An attempt that was done inside a transaction ended."""
+        self.hear(lambda decider, now: decider.ended(launch.node.path, launch.attempt, outcome, now))
+
+    def _verify(self, node: Node) -> None:
+        """Ask the step's `verify` what became of the attempt that was cut off."""
+        task = asyncio.get_running_loop().create_task(self._verified(node), context=self._context.copy())
+        self._verifying.add(task)
+        task.add_done_callback(self._verifying.discard)
+
+    async def _verified(self, node: Node) -> None:
+        try:
+            attempt = self._attempt(node, self.fold.steps[node.path].attempt)
+            verdict = await verify_attempt(node.step, attempt, self.decider.names(node))
+            outcome = self.as_completed(node, verdict.output) if verdict.as_ == "completed" else None
+        except asyncio.CancelledError:
+            return
+        except BaseException as error:  # noqa: BLE001 - whatever the function raises, a person has to say
+            reason = f"uncertain: {node.path}: {failed(error).error}"
+            self.hear(lambda decider, now: decider.pause(now, reason, None, interrupt=False))
+            return
+        self.hear(lambda decider, now: decider.resolve(now, node.path, verdict.as_, outcome, "its verify function"))
+
+    def as_completed(self, node: Node, output: Any) -> Outcome:
+        """The outcome of an attempt of which somebody else says what it gave.
+
+        Raises:
+            SmfError: that cannot be the step's output.
+        """
+        attempt = self._attempt(node, self.fold.steps[node.path].attempt)
+        verb = node.step.verb
+        if not isinstance(verb, ExecutableVerb):
+            raise SmfError(f"step '{node.path}' has no attempts", kind="internal")
+        return completed(node.step, verb, output, attempt, self.decider.names(node))
+
     def _ended(self, launch: Launch, outcome: Outcome) -> None:
-        alive = self._alive.get(launch.step.id)
+        path = launch.node.path
+        alive = self._alive.get(path)
         if alive is None or alive.launch is not launch:
             return  # given up long ago; the journal has its end already
-        del self._alive[launch.step.id]
+        del self._alive[path]
         self._stop_timers(alive)
-        if alive.context.stop_reason == "timeout":
-            outcome = timed_out(launch.step.timeout or 0)
-        self._hear(lambda decider, now: decider.ended(launch.step.id, launch.attempt, outcome, now))
+        if alive.own_timeout:
+            outcome = timed_out(launch.node.step.timeout or 0)
+        self.hear(lambda decider, now: decider.ended(path, launch.attempt, outcome, now))
 
-    def _hear(self, change: Callable[[Decider, int], None]) -> None:
+    def hear(self, change: Callable[[Decider, int], None]) -> None:
         """`tell`, where no caller is there to catch what a bug raises: whoever waits for the run is told then."""
         try:
             self.tell(change)
@@ -269,10 +444,11 @@ class Worker:
 
     def _time_out(self, alive: _Alive) -> None:
         if not alive.context.stop_reason:
+            alive.own_timeout = True
             self._stop(alive, "timeout")
 
     def _abort(self, abort: Abort) -> None:
-        alive = self._alive.get(abort.step_id)
+        alive = self._alive.get(abort.path)
         if alive is not None:
             self._stop(alive, abort.reason)
 
@@ -286,15 +462,15 @@ class Worker:
         patience = self.host.grace + _PATIENCE if begun else 0.0
         alive.timers.append(self.host.clock.call_later(patience, lambda: self._ended(alive.launch, give_up)))
 
-    def _set_timer(self, step_id: str, due: int) -> None:
+    def _set_timer(self, path: str, due: int) -> None:
         delay = max(0.0, (due - self.host.clock.now()) / 1e6)
-        if step_id in self._timers:
-            self._timers[step_id].cancel()
-        self._timers[step_id] = self.host.clock.call_later(delay, lambda: self._due(step_id))
+        if path in self._timers:
+            self._timers[path].cancel()
+        self._timers[path] = self.host.clock.call_later(delay, lambda: self._due(path, due))
 
-    def _due(self, step_id: str) -> None:
-        self._timers.pop(step_id, None)
-        self._hear(lambda decider, now: decider.due(step_id, now))
+    def _due(self, path: str, due: int) -> None:
+        self._timers.pop(path, None)
+        self.hear(lambda decider, now: decider.due(path, due, now))
 
     @staticmethod
     def _stop_timers(alive: _Alive) -> None:

@@ -37,6 +37,18 @@ class Spill(Protocol):
         ...
 
 
+class Screen(Protocol):
+    """What a stream passes before it is counted and kept, such as to hide parts of it."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes; give back what is settled."""
+        ...
+
+    def finish(self) -> bytes:
+        """Give back the rest."""
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class Captured:
     """One stream at its end."""
@@ -49,7 +61,7 @@ class Captured:
     truncated: bool
     #: Whether bytes of `text` were no UTF-8 and became U+FFFD.
     lossy: bool
-    #: How many bytes the stream had.
+    #: How many bytes the stream had, behind its screen.
     size: int
     #: The spill's name; None when nothing was spilled.
     spill: str | None
@@ -63,6 +75,7 @@ class Capture:
         limit: bytes kept as text.
         spill_limit: bytes given to the spill, from the stream's beginning on; later ones are only counted.
         open_spill: makes the spill, called when the stream passes `limit`; None drops what is beyond it.
+        screen: what the stream passes first; None lets it through as it is.
 
     Example:
         >>> capture = Capture(limit=5, spill_limit=0, open_spill=None)
@@ -72,10 +85,13 @@ class Capture:
         ('naïv', True, 9)
     """
 
-    def __init__(self, *, limit: int, spill_limit: int, open_spill: Callable[[], Spill] | None) -> None:
+    def __init__(
+        self, *, limit: int, spill_limit: int, open_spill: Callable[[], Spill] | None, screen: Screen | None = None
+    ) -> None:
         self._limit = limit
         self._spill_room = spill_limit
         self._open_spill = open_spill
+        self._screen = screen
         self._spill: Spill | None = None
         self._head = bytearray()
         self._tail = b""
@@ -83,6 +99,9 @@ class Capture:
 
     def feed(self, data: bytes) -> None:
         """Take the stream's next bytes; errors of the spill pass through."""
+        self._keep(data if self._screen is None else self._screen.feed(data))
+
+    def _keep(self, data: bytes) -> None:
         was_whole = self._size <= self._limit
         self._size += len(data)
         if self._size <= self._limit:
@@ -105,6 +124,8 @@ class Capture:
 
     def finish(self) -> Captured:
         """End the stream: make its spill permanent and decode what is kept."""
+        if self._screen is not None:
+            self._keep(self._screen.finish())
         truncated = self._size > self._limit
         text, lossy = _decode(self._head, truncated)
         name = self._spill.finish() if self._spill is not None else None

@@ -49,7 +49,7 @@ class CommandResult:
     stderr_truncated: bool = False
     #: The last `TAIL_BYTES` of a truncated stderr; "" when `stderr` is whole.
     stderr_tail: str = ""
-    #: How many bytes the command wrote in all.
+    #: How many bytes the command wrote in all, behind the screen if there was one.
     stdout_bytes: int = 0
     stderr_bytes: int = 0
     #: Whether bytes of either text had to be replaced.

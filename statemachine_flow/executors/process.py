@@ -26,7 +26,7 @@ from collections.abc import Callable
 from typing import Final
 
 from statemachine_flow.errors import StepError
-from statemachine_flow.executors.capture import Capture, Spill
+from statemachine_flow.executors.capture import Capture, Screen, Spill
 from statemachine_flow.executors.child import DRAIN_SECONDS, KILL_ORDER, TERM_ORDER, Child
 from statemachine_flow.executors.command import DEFAULT_ENV, Command, CommandResult, inherited_env, shell_argv
 from statemachine_flow.executors.command_errors import exit_error
@@ -39,6 +39,7 @@ __all__ = [
     "SPILL_LIMIT",
     "Command",
     "CommandResult",
+    "Screen",
     "Spill",
     "exit_error",
     "inherited_env",
@@ -61,6 +62,7 @@ async def run_command(
     spill_limit: int = SPILL_LIMIT,
     grace: float = GRACE_SECONDS,
     open_spill: Callable[[], Spill] | None = None,
+    screen: Callable[[], Screen] | None = None,
 ) -> CommandResult:
     r"""Run a command to its end; only its own status says how it went, and any status is a result.
 
@@ -78,6 +80,8 @@ async def run_command(
         grace: the time between TERM and KILL, in seconds.
         open_spill: makes a spill when a stream passes `capture_limit`; it is called in the command's thread.
             None drops what is beyond.
+        screen: makes what a stream passes before it is counted, cut and kept; used in the command's thread.
+            None lets it through as it is.
 
     Returns:
         How it ended and what it wrote.
@@ -103,7 +107,10 @@ async def run_command(
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(ended.set_result, None)
 
-    captures = [Capture(limit=capture_limit, spill_limit=spill_limit, open_spill=open_spill) for _ in range(2)]
+    captures = [
+        Capture(limit=capture_limit, spill_limit=spill_limit, open_spill=open_spill, screen=screen and screen())
+        for _ in range(2)
+    ]
     child = Child(command, captures, grace)
     child.start(report)
     try:

@@ -5,7 +5,7 @@ Layout:
     fold      what a run's records add up to
 """
 
-from statemachine_flow.journal.fold import RunFold, StepFold, verified
+from statemachine_flow.journal.fold import RunFold, StepFold, is_top, verified
 from statemachine_flow.journal.records import (
     ABSENT,
     DIGEST_SIZE,
@@ -20,8 +20,14 @@ from statemachine_flow.journal.records import (
     RunCompleted,
     RunRetried,
     RunStarted,
+    Signalled,
     StepCompleted,
+    StepReset,
+    StepSkipped,
     StepStarted,
+    StepWaiting,
+    Unwinding,
+    Usage,
     chain,
 )
 
@@ -40,9 +46,16 @@ __all__ = [
     "RunFold",
     "RunRetried",
     "RunStarted",
+    "Signalled",
     "StepCompleted",
     "StepFold",
+    "StepReset",
+    "StepSkipped",
     "StepStarted",
+    "StepWaiting",
+    "Unwinding",
+    "Usage",
     "chain",
+    "is_top",
     "verified",
 ]

@@ -12,7 +12,21 @@ from typing import Any, Final, final
 import msgspec
 
 from statemachine_flow.errors import StoreError, TransitionRefused
-from statemachine_flow.journal.records import ABSENT, DIGEST_SIZE, Created, Data, ErrorInfo, Record, chain, encode_data
+from statemachine_flow.journal.records import (
+    ABSENT,
+    DIGEST_SIZE,
+    STATELESS,
+    Created,
+    Data,
+    ErrorInfo,
+    Record,
+    Signalled,
+    StepWaiting,
+    Unwinding,
+    Usage,
+    chain,
+    encode_data,
+)
 from statemachine_flow.lifecycle import RUN, STEP, STEP_AT_REST, RunState, StepState
 
 
@@ -20,23 +34,54 @@ from statemachine_flow.lifecycle import RUN, STEP, STEP_AT_REST, RunState, StepS
 class StepFold(msgspec.Struct, gc=False):
     """One step as its records say; also the cursor its lifecycle moves."""
 
+    #: Its path in the run.
     id: str
     state: str = StepState.PENDING.value
-    #: Attempts begun so far.
+    #: Attempts begun so far, in all its generations.
     attempt: int = 0
     #: Attempts that failed since the step was last reset; interrupted ones do not count.
     failures: int = 0
-    #: When a step that is backing off may go on, microseconds UTC.
+    #: Grows whenever the step begins anew: through a loop, a rewind, a retry of what holds it.
+    generation: int = 1
+    #: Of a repeated step: the round it is in.
+    round: int = 1
+    #: When a step that backs off, waits, or is about to be repeated goes on by itself, microseconds UTC.
     due: int | None = None
     started_at: int | None = None
     ended_at: int | None = None
+    #: Number of the record that brought it to rest.
+    ended_seq: int = 0
     output: msgspec.Raw | None = None
     outputs: msgspec.Raw | None = None
     blob: str | None = None
+    #: What it waits for; of a loop, what it last waited for, with its items.
+    waits: StepWaiting | None = None
+    #: Its result in the generation before.
+    previous: msgspec.Raw | None = None
+    previous_blob: str | None = None
+    #: The decision that sent the run back to it.
+    feedback: msgspec.Raw | None = None
     error: ErrorInfo | None = None
-    #: It failed, and the run may complete all the same.
+    #: It failed, and what holds it may complete all the same.
     forgiven: bool = False
     reason: str = ""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether something of it is under way: an attempt, or a child run."""
+        return self.state == "running" or (
+            self.state == "waiting" and self.waits is not None and self.waits.on == "run"
+        )
+
+
+def is_top(path: str) -> bool:
+    """Whether a path names a step of the workflow's own level.
+
+    Example:
+        >>> is_top("build"), is_top("ci/build"), is_top("review[a.py]"), is_top("@finally/clean")
+        (True, False, False, False)
+    """
+    return "/" not in path and "[" not in path
 
 
 @final
@@ -52,6 +97,7 @@ class RunFold:
 
     __slots__ = (
         "alive_steps",
+        "child_runs",
         "created",
         "created_at",
         "deadline",
@@ -64,11 +110,16 @@ class RunFold:
         "open_steps",
         "outputs",
         "reason",
+        "retry_seq",
         "seq",
+        "signals",
         "started_at",
         "state",
         "steps",
+        "tokens",
+        "unwinding",
         "updated_at",
+        "usage",
     )
 
     created: Created
@@ -79,12 +130,23 @@ class RunFold:
         self.seq = 0
         self.digest = bytes(DIGEST_SIZE)
         self.steps: dict[str, StepFold] = {}
-        #: Steps that are not at rest, those not begun included.
+        #: Steps of the workflow's own level that are not at rest, those not begun included.
         self.open_steps = 0
-        #: Steps with an attempt under way.
+        #: Steps of which something is under way: an attempt, or a child run.
         self.alive_steps = 0
-        #: Required steps that failed.
+        #: Those of them that have a child run.
+        self.child_runs = 0
+        #: Required steps of the workflow's own level that failed.
         self.failed_steps = 0
+        #: Path of what holds a level of states -> the step its token is at, once it moved.
+        self.tokens: dict[str, str] = {}
+        #: Event and key -> signals that nobody took yet, oldest first: number of the record, payload.
+        self.signals: dict[tuple[str, str | None], list[tuple[int, msgspec.Raw]]] = {}
+        #: What the end of the run is going to be, while its handlers are carried out.
+        self.unwinding: Unwinding | None = None
+        #: Number of the last `run.retry`: failures before it no longer stop anything.
+        self.retry_seq = 0
+        self.usage = Usage()
         self.created_at = self.updated_at = 0
         self.started_at: int | None = None
         self.ended_at: int | None = None
@@ -142,27 +204,28 @@ class RunFold:
             step = self.steps.get(step_id) or StepFold(step_id)
             self._apply_to_step(trigger, data, at, step)
             self.steps[step_id] = step
-        elif machine == "run" and trigger not in _STATELESS:
+        elif machine == "run" and kind not in STATELESS:
             RUN.fire(self, trigger)
             _ON_RUN.get(trigger, _on_run_reason)(self, data, at)
-        elif kind == "run.create":
-            _on_create(self, data, at)
         else:
-            self.notes.append(data.reason)  # type: ignore[attr-defined]  # KINDS: a note holds a Reason
+            _ON_STATELESS[kind](self, data, at)
 
     def _apply_to_step(self, trigger: str, data: Data, at: int, step: StepFold) -> None:
-        before = step.state
+        before, was_alive, was_child = step.state, step.is_alive, step.state == "waiting" and step.is_alive
+        was_failed = before == "failed" and not step.forgiven
         STEP.fire(step, trigger)
-        self.open_steps += (before in STEP_AT_REST) - (step.state in STEP_AT_REST)
-        self.alive_steps += (step.state == "running") - (before == "running")
-        if before == "failed" and not step.forgiven:
-            self.failed_steps -= 1
         _ON_STEP[trigger](step, data, at)
-        if step.state == "failed" and not step.forgiven:
-            self.failed_steps += 1
-
-
-_STATELESS: Final = frozenset({"create", "note"})
+        alive = step.is_alive
+        self.alive_steps += alive - was_alive
+        self.child_runs += (alive and step.state == "waiting") - was_child
+        is_at_rest = step.state in STEP_AT_REST
+        if is_at_rest:
+            step.ended_seq = self.seq + 1
+        if is_top(step.id):
+            self.open_steps += (before in STEP_AT_REST) - is_at_rest
+            self.failed_steps += (step.state == "failed" and not step.forgiven) - was_failed
+        if trigger in _MORE:
+            _MORE[trigger](self, data, step, before)
 
 
 def _fits(record: Record) -> bool:
@@ -208,6 +271,26 @@ def _on_create(run: RunFold, data: Any, at: int) -> None:
     run.created_at = at
 
 
+def _on_note(run: RunFold, data: Any, _at: int) -> None:
+    run.notes.append(data.reason)
+
+
+def _on_signal(run: RunFold, data: Signalled, _at: int) -> None:
+    run.signals.setdefault((data.event, data.key), []).append((run.seq + 1, data.payload))
+
+
+def _on_unwind(run: RunFold, data: Any, _at: int) -> None:
+    run.unwinding = data
+
+
+_ON_STATELESS: Final[Mapping[str, Callable[[RunFold, Any, int], None]]] = {
+    "run.create": _on_create,
+    "run.note": _on_note,
+    "run.signal": _on_signal,
+    "run.unwind": _on_unwind,
+}
+
+
 def _on_run_start(run: RunFold, data: Any, at: int) -> None:
     run.started_at, run.deadline = at, data.deadline
 
@@ -233,6 +316,8 @@ def _on_run_reason(run: RunFold, data: Any, at: int) -> None:
 def _on_run_retry(run: RunFold, data: Any, at: int) -> None:
     _on_run_go_on(run, data, at)
     run.deadline = data.deadline
+    run.unwinding = None
+    run.retry_seq = run.seq + 1
 
 
 _ON_RUN: Final[Mapping[str, Callable[[RunFold, Any, int], None]]] = {
@@ -248,14 +333,20 @@ def _on_step_start(step: StepFold, data: Any, at: int) -> None:
     step.attempt, step.started_at, step.due, step.reason = data.attempt, at, None, ""
 
 
+def _on_step_wait(step: StepFold, data: StepWaiting, _at: int) -> None:
+    if data.keys is None and step.waits is not None and step.waits.keys is not None:
+        data = msgspec.structs.replace(data, keys=step.waits.keys, items=step.waits.items)
+    step.waits, step.due = data, data.due
+
+
 def _on_step_complete(step: StepFold, data: Any, at: int) -> None:
     step.output = None if data.output is ABSENT else data.output
     step.outputs = None if data.outputs is ABSENT else data.outputs
-    step.blob, step.ended_at, step.error = data.blob, at, None
+    step.blob, step.ended_at, step.error, step.due = data.blob, at, None, None
 
 
 def _on_step_fail(step: StepFold, data: Any, at: int) -> None:
-    step.error, step.forgiven, step.ended_at = data.error, data.optional, at
+    step.error, step.forgiven, step.ended_at, step.due = data.error, data.optional, at, None
     step.failures += 1
 
 
@@ -266,7 +357,14 @@ def _on_step_back_off(step: StepFold, data: Any, _at: int) -> None:
 
 def _on_step_reset(step: StepFold, data: Any, _at: int) -> None:
     """Everything but the count of attempts begun, which only grows: an attempt's number is never used twice."""
-    step.failures, step.due, step.forgiven, step.error = 0, None, False, None
+    if data.generation is not None:
+        has_previous = data.previous is not ABSENT
+        step.previous, step.previous_blob = (data.previous, None) if has_previous else (step.output, step.blob)
+        step.generation, step.waits = data.generation, None
+    if data.feedback is not ABSENT:
+        step.feedback = data.feedback
+    step.round = 1 if data.round is None else data.round
+    step.failures, step.due, step.forgiven, step.error = 0, data.due, False, None
     step.output = step.outputs = step.blob = step.ended_at = None
     step.reason = data.reason
 
@@ -274,14 +372,62 @@ def _on_step_reset(step: StepFold, data: Any, _at: int) -> None:
 def _on_step_reason(step: StepFold, data: Any, at: int) -> None:
     step.reason = data.reason
     if step.state in STEP_AT_REST:
-        step.ended_at = at
+        step.ended_at, step.due = at, None
 
 
 _ON_STEP: Final[Mapping[str, Callable[[StepFold, Any, int], None]]] = {
     **dict.fromkeys(STEP.sources, _on_step_reason),
     "start": _on_step_start,
+    "wait": _on_step_wait,
     "complete": _on_step_complete,
     "fail": _on_step_fail,
     "back_off": _on_step_back_off,
     "reset": _on_step_reset,
+}
+
+
+# What records of a step change beyond it.
+
+
+def _move_on(run: RunFold, data: Any, step: StepFold, _before: str) -> None:
+    if data.next is not None:
+        run.tokens[step.id.rpartition("/")[0]] = data.next
+
+
+def _take_up(run: RunFold, data: Any, step: StepFold, before: str) -> None:
+    _count_usage(run, data, step, before)
+    _move_on(run, data, step, before)
+    if getattr(data, "signal", None) is not None:
+        _take_signal(run, data.signal)
+
+
+def _take_signal(run: RunFold, seq: int) -> None:
+    for name, kept in run.signals.items():
+        left = [signal for signal in kept if signal[0] != seq]
+        if len(left) < len(kept):
+            run.signals[name] = left
+            if not left:
+                del run.signals[name]
+            return
+
+
+def _count_usage(run: RunFold, data: Any, _step: StepFold, _before: str) -> None:
+    if data.usage is not None:
+        before = run.usage
+        run.usage = Usage(before.cost_usd + data.usage.cost_usd, before.tokens + data.usage.tokens)
+
+
+def _begin_anew(run: RunFold, data: Any, step: StepFold, before: str) -> None:
+    """The token of a level begins at its start when what holds the level begins anew."""
+    if before == "backing_off" or getattr(data, "generation", None) is not None:
+        run.tokens.pop(step.id, None)
+
+
+_MORE: Final[Mapping[str, Callable[[RunFold, Any, StepFold, str], None]]] = {
+    "complete": _take_up,
+    "fail": _take_up,
+    "back_off": _count_usage,
+    "skip": _move_on,
+    "start": _begin_anew,
+    "reset": _begin_anew,
 }

@@ -1,7 +1,7 @@
 """What a journal records: one type of data per kind, and the record around it with its place in the chain.
 
-A record's kind is `<machine>.<trigger>`, so a journal is a trace of legal transitions; `run.create` and `run.note`
-are the two kinds that change no state. Sequence numbers count from 1 without gaps, and each record carries a digest
+A record's kind is `<machine>.<trigger>`, so a journal is a trace of legal transitions; only the kinds of `STATELESS`
+change no state. Sequence numbers count from 1 without gaps, and each record carries a digest
 over itself and its predecessor's digest, so that a lost, altered or reordered record shows.
 """
 
@@ -43,6 +43,12 @@ class Created(Data, frozen=True):
     origin: str | None = None
     #: Function name -> digest of its source when the run began.
     code: dict[str, str] = {}
+    #: Content hash of a definition and how its `workflow` step names the child -> content hash of the child's.
+    children: dict[str, str] = {}
+    #: The run and the step that started this one; None for a run of its own.
+    parent: tuple[str, str] | None = None
+    #: How many runs stand above it.
+    depth: int = 0
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -65,6 +71,33 @@ class Reason(Data, frozen=True):
     reason: str = ""
     #: Who asked, where it was somebody.
     by: str | None = None
+
+
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What agents used up."""
+
+    cost_usd: float = 0.0
+    tokens: int = 0
+
+
+class Signalled(Data, frozen=True):
+    """`run.signal`: something happened outside."""
+
+    event: str
+    #: Encoded by `values`.
+    payload: msgspec.Raw
+    key: str | None = None
+    by: str | None = None
+
+
+class Unwinding(Data, frozen=True):
+    """`run.unwind`: the steps are at rest, and what the workflow wants done at the end begins."""
+
+    #: How the run is going to end.
+    outcome: str
+    error: ErrorInfo | None = None
+    #: Of a run that is going to complete.
+    outputs: msgspec.Raw = ABSENT
 
 
 class RunRetried(Reason, frozen=True):
@@ -93,6 +126,9 @@ class Failed(Data, frozen=True):
     error: ErrorInfo
     #: The run may complete all the same.
     optional: bool = False
+    #: In a level of states: where the token goes.
+    next: str | None = None
+    usage: Usage | None = None
 
 
 class StepStarted(Data, frozen=True):
@@ -111,6 +147,53 @@ class StepCompleted(Data, frozen=True):
     outputs: msgspec.Raw = ABSENT
     #: Digest of the blob that holds `output`.
     blob: str | None = None
+    #: In a level of states: where the token goes.
+    next: str | None = None
+    #: Number of the `run.signal` record that it took.
+    signal: int | None = None
+    usage: Usage | None = None
+
+
+class StepSkipped(Reason, frozen=True):
+    """`step.skip`."""
+
+    #: In a level of states: where the token goes.
+    next: str | None = None
+
+
+class StepWaiting(Data, frozen=True):
+    """`step.wait`: nothing of the step itself is under way."""
+
+    #: `steps` or `items` of its own; a `timer`, an `event`, an `approval`; a child `run`.
+    on: str
+    #: When waiting ends by itself, microseconds UTC.
+    due: int | None = None
+    event: str = ""
+    key: str | None = None
+    #: Id of the child run.
+    run: str = ""
+    #: Of a loop: the key of each item; None where those of before hold.
+    keys: tuple[str, ...] | None = None
+    #: Of a loop: the list of its items, encoded by `values`.
+    items: msgspec.Raw = ABSENT
+    #: Of an approval: what is asked, encoded by `values`; and the digest of all that it rests on.
+    shown: msgspec.Raw = ABSENT
+    digest: str = ""
+
+
+class StepReset(Reason, frozen=True):
+    """`step.reset`."""
+
+    #: The step's new generation, when it begins anew; None when it takes up where it failed.
+    generation: int | None = None
+    #: Of a repeated step: which round begins.
+    round: int | None = None
+    #: When it may begin, microseconds UTC.
+    due: int | None = None
+    #: The step's result so far, where that is made of the results of other steps.
+    previous: msgspec.Raw = ABSENT
+    #: The decision that sent the run back here.
+    feedback: msgspec.Raw = ABSENT
 
 
 class BackedOff(Data, frozen=True):
@@ -119,12 +202,19 @@ class BackedOff(Data, frozen=True):
     error: ErrorInfo
     #: When the next attempt may begin, microseconds UTC.
     due: int
+    usage: Usage | None = None
 
 
-#: kind -> the type of its data: the closed list of records.
-KINDS: Final[Mapping[str, type[Data]]] = {
+#: Kinds of records about a run that change no state.
+STATELESS: Final[Mapping[str, type[Data]]] = {
     "run.create": Created,
     "run.note": Reason,
+    "run.signal": Signalled,
+    "run.unwind": Unwinding,
+}
+#: kind -> the type of its data: the closed list of records.
+KINDS: Final[Mapping[str, type[Data]]] = {
+    **STATELESS,
     **{f"run.{trigger}": Reason for trigger in RUN.sources},
     **{f"step.{trigger}": Reason for trigger in STEP.sources},
     "run.start": RunStarted,
@@ -134,6 +224,9 @@ KINDS: Final[Mapping[str, type[Data]]] = {
     "step.start": StepStarted,
     "step.complete": StepCompleted,
     "step.fail": Failed,
+    "step.skip": StepSkipped,
+    "step.wait": StepWaiting,
+    "step.reset": StepReset,
     "step.back_off": BackedOff,
 }
 

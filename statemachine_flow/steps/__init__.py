@@ -15,6 +15,4 @@ from statemachine_flow.steps.wait import Wait
 from statemachine_flow.steps.workflow import Child
 
 #: Document key -> verb, in the order documents name them.
-VERBS: Final[Mapping[str, type[Verb]]] = {
-    verb.key: verb for verb in (Call, Run, Agent, Child, Approval, Wait, Group)
-}
+VERBS: Final[Mapping[str, type[Verb]]] = {verb.key: verb for verb in (Call, Run, Agent, Child, Approval, Wait, Group)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, ClassVar, Final, Literal, final
+from typing import Annotated, Any, ClassVar, Final, Literal, final
 
 import attrs
 import msgspec
@@ -73,6 +73,10 @@ class Approval(Verb):
     def choices(self) -> tuple[str, ...]:
         """What can be decided."""
         return self.approval.choices or DECISIONS
+
+    def templated(self) -> Iterator[tuple[tuple[str, ...], Any]]:
+        """See `Verb.templated`."""
+        yield ("approval", "prompt"), self.approval.prompt
 
     def check(self) -> Iterator[Finding]:
         """Whether the parts of the question fit together."""

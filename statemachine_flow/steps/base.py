@@ -1,59 +1,23 @@
-"""What an attempt of a step is given, and what every verb owes."""
+"""What an attempt of a step may use to do its work, and what every verb owes."""
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
 import attrs
 
+from statemachine_flow.agents import Agents, Meter
+from statemachine_flow.context import StepContext
 from statemachine_flow.executors.process import Spill
 from statemachine_flow.executors.thread import ThreadExecutor
 from statemachine_flow.expressions import Template
 from statemachine_flow.functions import Functions
 from statemachine_flow.model import Verb
+from statemachine_flow.secrets import NO_SECRETS, Redactor
 
-
-@final
-@attrs.define(kw_only=True)
-class StepContext:
-    """What a step's function may know about its attempt; taken by a parameter annotated `StepContext`.
-
-    Example:
-        >>> def charge(amount: int, context: StepContext) -> str:
-        ...     return f"{amount} with key {context.idempotency_key}"
-        >>> charge(3, StepContext(run_id="r1", workflow="shop", step_id="charge", attempt=2))
-        '3 with key r1/charge'
-    """
-
-    run_id: str
-    #: The workflow's name.
-    workflow: str
-    step_id: str
-    #: Counts from 1.
-    attempt: int
-    #: Why the attempt should stop, such as "cancel" or "timeout"; "" while it should go on.
-    stop_reason: str = attrs.field(default="", init=False)
-
-    @property
-    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
-        """Logs under `statemachine_flow.step`, with run, step and attempt as `extra`."""
-        return logging.LoggerAdapter(_LOGGER, {"run": self.run_id, "step": self.step_id, "attempt": self.attempt})
-
-    @property
-    def idempotency_key(self) -> str:
-        """The same for every attempt of this step of this run: hand it to outside systems that honour one."""
-        return f"{self.run_id}/{self.step_id}"
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the attempt was asked to stop; a long-running function looks at it now and then."""
-        return bool(self.stop_reason)
-
-
-_LOGGER = logging.getLogger("statemachine_flow.step")
+__all__ = ["Attempt", "ExecutableVerb", "StepContext"]
 
 
 @final
@@ -67,11 +31,22 @@ class Attempt:
     #: Absolute; where the run was started.
     cwd: str
     #: The variables a command inherits.
-    env: Mapping[str, str]
+    env: Mapping[str, str] = attrs.field(repr=False)
     #: Seconds between asking a command to end and ending it.
     grace: float
     #: Where a command's output beyond the cap goes.
     open_spill: Callable[[], Spill]
+    #: The agents that may be asked.
+    agents: Agents = attrs.field(factory=Agents)
+    #: JSON Schema of the step's result.
+    output_schema: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
+    #: Keeps the run's secrets out of what the attempt leaves behind.
+    redactor: Redactor = NO_SECRETS
+    #: Counts what the attempt used up.
+    meter: Meter = attrs.field(factory=Meter, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.context.hide(self.redactor)
 
 
 class ExecutableVerb(Verb):

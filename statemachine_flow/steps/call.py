@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import inspect
 import keyword
 import re
-import types
-import typing
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Final, final
 
 import attrs
@@ -17,15 +13,15 @@ import msgspec
 
 from statemachine_flow.errors import StepError
 from statemachine_flow.model import Finding
-from statemachine_flow.steps.base import Attempt, ExecutableVerb, StepContext
+from statemachine_flow.steps.base import Attempt, ExecutableVerb
+from statemachine_flow.steps.invoke import fill, fresh, invoke
+from statemachine_flow.steps.parameters import shape_of
 
 _REGISTERED: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _IMPORTABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*")
 _PRIVATE: Final = re.compile(r"(?:^|[.:])_")
 _KEYWORDS: Final = frozenset(keyword.kwlist)
-_UNION: Final = re.compile(r"(?:\w+\.)*(?:Optional|Union)\[(.*)\]", re.DOTALL)
-#: Most of what values are made of; what is not here is only looked at a little longer.
-_UNCHANGEABLE: Final = frozenset({str, int, float, bool, type(None), bytes})
+_CONTEXT: Final = "the attempt's context"
 
 
 @final
@@ -34,7 +30,7 @@ class Call(ExecutableVerb):
     """Call a Python function with keyword arguments; its return value is the step's output.
 
     A coroutine function runs on the engine's loop, any other in a thread; what it gives back to be awaited is awaited
-    on the loop.
+    on the loop. Inside a transaction it is a plain function, called where the store commits.
     """
 
     key: ClassVar[str] = "call"
@@ -58,45 +54,39 @@ class Call(ExecutableVerb):
     async def execute(self, attempt: Attempt) -> Any:
         """See `ExecutableVerb.execute`."""
         function = attempt.functions.resolve(self.call)
-        # What the function does to its arguments is nothing to the definition, to other attempts and other steps.
-        arguments: dict[str, Any] = _fresh(self.with_) if self.with_ else {}
-        try:
-            is_async, context_parameter = _shape(function)
-        except TypeError:  # an object that cannot be hashed is looked at each time
-            is_async, context_parameter = _shape.__wrapped__(function)
-        if context_parameter is not None:
-            if context_parameter in arguments:
-                message = f"the parameter '{context_parameter}' takes the attempt's context, and `with` gives it too"
-                raise StepError(message, name="TypeError", hint="leave it out of `with`")
-            arguments[context_parameter] = attempt.context
-        if is_async:
-            return await function(**arguments)
-        # A thread that overran its time is not waited for; one that is asked to stop has its grace to notice.
-        result = await attempt.threads.run(
-            functools.partial(function, **arguments),
-            patience=lambda: 0.0 if attempt.context.stop_reason == "timeout" else attempt.grace,
-        )
-        return await _awaited(result, attempt.context) if inspect.isawaitable(result) else result
+        arguments: dict[str, Any] = fresh(self.with_) if self.with_ else {}
+        fill(arguments, shape_of(function).context, attempt.context, _CONTEXT)
+        return await invoke(function, attempt, **arguments)
 
+    def execute_in(self, connection: Any, attempt: Attempt) -> Any:
+        """Call the function inside the transaction that keeps its result, and return the step's output.
 
-async def _awaited(result: Awaitable[Any], context: StepContext) -> Any:
-    """The result of what a function gave back to be awaited, as a lambda does that calls a coroutine function."""
-    future = asyncio.ensure_future(result)
-    if context.cancelled:  # asked to stop while the function was in its thread; this was not told
-        future.cancel()
-    return await future
+        Args:
+            connection: the store's own; the parameter annotated `apsw.Connection`, or called `connection`, gets it.
+                What is done with it is kept together with the result, or not at all.
+            attempt: what the function may use.
 
+        Raises:
+            StepError: the function is asynchronous: a transaction waits for nothing.
+            Exception: anything the function raised.
+        """
+        function = attempt.functions.resolve(self.call)
+        shape = shape_of(function)
+        if shape.is_async:
+            raise self._asynchronous()
+        arguments: dict[str, Any] = fresh(self.with_) if self.with_ else {}
+        fill(arguments, shape.context, attempt.context, _CONTEXT)
+        fill(arguments, shape.connection, connection, "the store's connection")
+        result = function(**arguments)
+        if inspect.isawaitable(result):
+            if inspect.iscoroutine(result):
+                result.close()  # or it would warn that nobody awaited it
+            raise self._asynchronous()
+        return result
 
-def _fresh(value: Any) -> Any:
-    """A copy of plain data down to what cannot change."""
-    kind = type(value)
-    if kind in _UNCHANGEABLE:
-        return value
-    if isinstance(value, Mapping):
-        return {key: item if type(item) in _UNCHANGEABLE else _fresh(item) for key, item in value.items()}
-    if kind is list or kind is tuple:
-        return kind(item if type(item) in _UNCHANGEABLE else _fresh(item) for item in value)
-    return set(value) if kind is set else value
+    def _asynchronous(self) -> StepError:
+        message = f"'{self.call}' is asynchronous, and a function inside a transaction must not be"
+        return StepError(message, name="TypeError", hint="make it a plain function, or leave out `transaction`")
 
 
 def name_fault(name: str) -> str | None:
@@ -106,58 +96,3 @@ def name_fault(name: str) -> str | None:
     if not _IMPORTABLE.fullmatch(name) or not _KEYWORDS.isdisjoint(re.split("[.:]", name)):
         return f"{name!r} is not the name of a function"
     return f"{name!r} names something private" if _PRIVATE.search(name) else None
-
-
-@functools.lru_cache(maxsize=1024)
-def _shape(function: Callable[..., Any]) -> tuple[bool, str | None]:
-    """Whether calling it gives a coroutine, and the name of its parameter annotated `StepContext`, if it has one."""
-    call = getattr(type(function), "__call__", None)  # noqa: B004 - an object that is called like a function
-    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
-    return is_async, _context_parameter(function)
-
-
-def _context_parameter(function: Callable[..., Any]) -> str | None:
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (ValueError, TypeError):  # some builtins have no signature
-        return None
-    hints = _hints(function)
-    for parameter in parameters:
-        is_named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        if is_named and _is_context(hints.get(parameter.name, parameter.annotation)):
-            return parameter.name
-    return None
-
-
-def _hints(function: Any) -> Mapping[str, Any]:
-    """What the annotations of the function mean; nothing if one of them names what cannot be found."""
-    while True:
-        if isinstance(function, functools.partial):
-            function = function.func
-        elif inspect.ismethod(function):
-            function = function.__func__
-        elif hasattr(function, "__wrapped__"):
-            function = function.__wrapped__
-        else:
-            break
-    if inspect.isclass(function):
-        function = function.__init__
-    elif not inspect.isroutine(function):
-        function = type(function).__call__
-    try:
-        return typing.get_type_hints(function)
-    except Exception:  # noqa: BLE001 - evaluating the text of an annotation may raise anything
-        return {}
-
-
-def _is_context(hint: Any) -> bool:
-    """Whether an annotation says `StepContext`, perhaps among others, as a type or as the text of one."""
-    if isinstance(hint, typing.ForwardRef):
-        hint = hint.__forward_arg__
-    if isinstance(hint, str):
-        union = _UNION.fullmatch(hint.strip())
-        parts = re.split(r"[|,]", union[1] if union else hint)
-        return any(part.strip(" '\"").split(".")[-1] == "StepContext" for part in parts)
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return any(map(_is_context, typing.get_args(hint)))
-    return hint is StepContext

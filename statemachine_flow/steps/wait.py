@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import attrs
 import msgspec
@@ -38,6 +38,13 @@ class Wait(Verb):
     is_retried: ClassVar[bool] = False
 
     wait: Waiting
+
+    def templated(self) -> Iterator[tuple[tuple[str, ...], Any]]:
+        """See `Verb.templated`."""
+        wait = self.wait
+        for name, value in (("for", wait.for_), ("until", wait.until), ("event", wait.event), ("key", wait.key)):
+            if value is not None:
+                yield ("wait", name), value
 
     def check(self) -> Iterator[Finding]:
         """Exactly one thing is waited for, and what belongs to signals stands with one."""

@@ -7,8 +7,8 @@ only judgement is the condition on every write, `(epoch, seq)` as the writer las
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -98,6 +98,8 @@ class NewRun(msgspec.Struct, kw_only=True):
     #: From `snapshot.encode_definition`.
     definition: bytes
     write: Write
+    #: Content hash -> definition of each workflow that steps of the run may start.
+    children: Mapping[str, bytes] = {}
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -105,11 +107,13 @@ class Request(msgspec.Struct, frozen=True):
 
     id: int
     run_id: str
-    #: `cancel`, `pause`, or `interrupt`: pause, and stop what is under way.
+    #: `cancel`, `pause`, `interrupt` (pause, and stop what is under way), `signal`, `decide` or `resolve`.
     action: str
     by: str
     reason: str
     at: int
+    #: What belongs to the action, encoded by `values`.
+    data: bytes = b""
 
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +153,21 @@ class Store(Protocol):
         """
         ...
 
+    def transact(self, work: Callable[[Any], NewRun | Write | None]) -> bool:
+        """Keep a write together with what else is done in its transaction.
+
+        Args:
+            work: given the store's connection, on which it may change tables of its own, and begin or end no
+                transaction; what it returns is kept as by `commit`. If it returns None or raises, nothing is kept.
+
+        Returns:
+            Whether the write was kept: False as for the runs that `commit` refuses, or if there was none.
+
+        Raises:
+            StoreError: the store has no connection that others could use.
+        """
+        ...
+
     def row(self, run_id: str) -> RunRow | None:
         """The run's row; None if there is no such run."""
         ...
@@ -169,7 +188,7 @@ class Store(Protocol):
         """A definition's snapshot."""
         ...
 
-    def request(self, run_id: str, action: str, by: str, reason: str, at: int) -> int:
+    def request(self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"") -> int:  # noqa: PLR0917 - a request's own fields
         """Keep a request for the run's owner; the returned id is gone once it is answered."""
         ...
 

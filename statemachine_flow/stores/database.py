@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, final
@@ -164,6 +166,20 @@ class Database:
         if isinstance(error, apsw.Error):
             raise self._translated(error) from error
 
+    @contextmanager
+    def lent(self) -> Iterator[apsw.Connection]:
+        """The connection inside a transaction, for somebody who may use it for tables of their own.
+
+        What belongs to the store, and the transaction itself, are out of their reach.
+        """
+        connection = self._usable()
+        ours = {name for (name,) in self.run("SELECT name FROM sqlite_schema")}
+        connection.authorizer = partial(_authorize, ours)
+        try:
+            yield connection
+        finally:
+            connection.authorizer = None
+
     def read(self, sql: str, values: Any) -> list[Any]:
         """All rows of one reading statement."""
         with self._lock:
@@ -220,6 +236,39 @@ class Database:
             if isinstance(error, kind_of):
                 return StoreError(f"{self.name}: {error}", kind=kind, hint=hint)
         return StoreError(f"{self.name}: {error}", kind="store.io")
+
+
+#: What somebody with a lent connection may not do at all.
+_NEVER: Final = frozenset(
+    {apsw.SQLITE_TRANSACTION, apsw.SQLITE_ATTACH, apsw.SQLITE_DETACH, apsw.SQLITE_PRAGMA, apsw.SQLITE_REINDEX}
+)
+#: What is refused for a table, index or trigger of the store.
+_CHANGES: Final = frozenset(
+    {
+        apsw.SQLITE_INSERT,
+        apsw.SQLITE_UPDATE,
+        apsw.SQLITE_DELETE,
+        apsw.SQLITE_DROP_TABLE,
+        apsw.SQLITE_DROP_INDEX,
+        apsw.SQLITE_DROP_TRIGGER,
+        apsw.SQLITE_CREATE_TRIGGER,
+        apsw.SQLITE_CREATE_INDEX,
+        apsw.SQLITE_ALTER_TABLE,
+    }
+)
+
+
+def _authorize(  # noqa: PLR0917 - SQLite's own arguments
+    ours: set[str],
+    action: int,
+    first: str | None,
+    second: str | None,
+    _database: str | None,
+    _trigger: str | None,
+) -> int:
+    if action in _NEVER or (action in _CHANGES and (first in ours or second in ours)):
+        return int(apsw.SQLITE_DENY)
+    return int(apsw.SQLITE_OK)
 
 
 _KINDS: Final[Sequence[tuple[type[apsw.Error], str, str | None]]] = (

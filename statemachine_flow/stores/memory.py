@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Callable, Sequence
+from typing import Any, final
 
 import msgspec
 
@@ -62,7 +62,8 @@ class MemoryStore:
         if isinstance(item, NewRun):
             if item.row.id in self._rows:
                 return item.row.id
-            self._definitions.setdefault(item.row.definition, item.definition)
+            for content_hash, body in {**item.children, item.row.definition: item.definition}.items():
+                self._definitions.setdefault(content_hash, body)
             self._rows[item.row.id] = msgspec.structs.replace(item.row)
             self._journals[item.row.id] = []
             item = item.write
@@ -85,6 +86,12 @@ class MemoryStore:
             self._requests = {key: request for key, request in self._requests.items() if request.run_id != row.id}
         for request in write.answered:
             self._requests.pop(request, None)
+
+    def transact(self, work: Callable[[Any], NewRun | Write | None]) -> bool:  # noqa: ARG002 - as in the contract
+        """See `Store.transact`: there is no connection here."""
+        raise StoreError(
+            "a step with `transaction` needs a SQLite store", kind="store.io", hint="open the engine on a file"
+        )
 
     def row(self, run_id: str) -> RunRow | None:
         """See `Store.row`."""
@@ -113,11 +120,11 @@ class MemoryStore:
         with self._usable():
             return self._definitions.get(content_hash)
 
-    def request(self, run_id: str, action: str, by: str, reason: str, at: int) -> int:
+    def request(self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"") -> int:  # noqa: PLR0917 - as in the contract
         """See `Store.request`."""
         with self._usable():
             self._last_request += 1
-            self._requests[self._last_request] = Request(self._last_request, run_id, action, by, reason, at)
+            self._requests[self._last_request] = Request(self._last_request, run_id, action, by, reason, at, data)
             return self._last_request
 
     def requests(self, run_id: str | None = None) -> list[Request]:

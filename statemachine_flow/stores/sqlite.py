@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, final
@@ -101,6 +101,8 @@ class SqliteStore:
         if self._database.changes() != 1:
             return False
         self._database.run(_SQL["insert_definition"], (row.definition, new.definition))
+        for content_hash, body in new.children.items():
+            self._database.run(_SQL["insert_definition"], (content_hash, body))
         return True
 
     def _keep(self, write: Write) -> bool:
@@ -127,10 +129,25 @@ class SqliteStore:
             database.run(_SQL["release"], (write.run_id, write.epoch))
         return True
 
-    def request(self, run_id: str, action: str, by: str, reason: str, at: int) -> int:
+    def transact(self, work: Callable[[Any], NewRun | Write | None]) -> bool:
+        """See `Store.transact`."""
+        try:
+            with self._database:
+                with self._database.lent() as connection:
+                    item = work(connection)
+                if item is None or not self._keep_all(*_parts(item)):
+                    raise _NothingKept
+        except _NothingKept:
+            return False
+        except BaseException:
+            self._numbers.clear()  # as in `commit`
+            raise
+        return True
+
+    def request(self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"") -> int:  # noqa: PLR0917 - as in the contract
         """See `Store.request`."""
         with self._database:
-            self._database.run(_SQL["insert_request"], (run_id, action, by, reason, at))
+            self._database.run(_SQL["insert_request"], (run_id, action, by, reason, at, data))
             return self._database.last_id()
 
     # --- reading
@@ -190,6 +207,10 @@ class SqliteStore:
                 return _NO_RUN
             number = self._numbers[run_id] = found[0][0]
         return number
+
+
+class _NothingKept(Exception):  # noqa: N818 - it rolls a transaction back, and goes no further
+    """A transaction is given up."""
 
 
 def _parts(item: NewRun | Write) -> tuple[NewRun | None, Write]:

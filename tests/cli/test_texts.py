@@ -1,4 +1,4 @@
-"""The small parts between values and text: escaping, columns, times, drawings, problems."""
+"""The small parts between values and text: escaping, columns, times, problems."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ import click
 import pytest
 from hypothesis import given, strategies as st
 
-from statemachine_flow.cli import drawing, output, times
+from statemachine_flow.cli import output, times
 from statemachine_flow.cli.options import DURATION
 from statemachine_flow.cli.problems import problem_text
 from statemachine_flow.errors import Position, Problem, UsageError
-from statemachine_flow.model import Definition, Step
-from statemachine_flow.steps.call import Call
 
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))
 NOON = dt.datetime(2026, 11, 21, 12, tzinfo=dt.timezone(dt.timedelta(hours=2)))
@@ -136,48 +134,6 @@ def test_a_wrong_duration_option(text: str) -> None:
 def test_spans_and_ages_are_short(seconds: float) -> None:
     assert re.fullmatch(r"\d+(\.\d+)? (s|h|min)( \d+ (s|min))?", times.span(seconds))
     assert re.fullmatch(r"now|\d+ (s|min|h|d) ago", times.ago(seconds))
-
-
-# --- drawings
-
-
-@st.composite
-def definitions(draw: st.DrawFn) -> Definition:
-    count = draw(st.integers(1, 12))
-    needs = [draw(st.lists(st.integers(0, max(n - 1, 0)), unique=True, max_size=n)) for n in range(count)]
-    steps = [Step(id=f"s{n}", verb=Call(call="f"), needs=tuple(f"s{i}" for i in needs[n])) for n in range(count)]
-    return Definition(name="any", steps=tuple(draw(st.permutations(steps))))
-
-
-@given(definitions(), st.sampled_from([drawing.ASCII, drawing.UNICODE]))
-def test_a_tree_shows_each_step_once_and_below_all_its_needs(definition: Definition, strokes: drawing.Strokes) -> None:
-    lines = drawing.tree(definition, None, strokes).splitlines()
-    order = [match[0] for line in lines if (match := re.search(r"s\d+", line))]
-
-    assert sorted(order) == sorted(step.id for step in definition.steps)
-    for step, line in ((definition.step(step_id), line) for step_id, line in zip(order, lines, strict=True)):
-        if len(step.needs) > 1:
-            assert line.endswith(f"after {', '.join(step.needs)}")
-        elif step.needs:
-            assert order.index(step.needs[0]) < order.index(step.id)
-
-
-@given(definitions())
-def test_mermaid_has_a_node_per_step_and_an_arrow_per_need(definition: Definition) -> None:
-    lines = drawing.mermaid(definition, None).splitlines()
-
-    assert sum('["' in line for line in lines) == len(definition.steps)
-    assert sum(" --> " in line for line in lines) == sum(len(step.needs) for step in definition.steps)
-
-
-def test_a_tree_tells_what_is_special_about_a_step() -> None:
-    steps = (
-        Step(id="a", verb=Call(call="f")),
-        Step(id="b", verb=Call(call="f"), needs=("a",), optional=True, when="inputs.x == '\x1b'"),
-    )
-
-    tree = drawing.tree(Definition(name="n", steps=steps), {"a": "completed", "b": "skipped"}, drawing.ASCII)
-    assert tree == "a (call) completed\n> b (call) skipped optional when inputs.x == '\\x1b'"
 
 
 # --- problems

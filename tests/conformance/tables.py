@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations_with_replacement
 from pathlib import Path
 
 from statemachine_flow import errors, model
 from statemachine_flow.cli.exits import MEANINGS, Exit
 from statemachine_flow.compiler.plain import MOST_PROBLEMS, Limits
 from statemachine_flow.durations import MAX_SECONDS
+from statemachine_flow.engine import openings
 from statemachine_flow.executors.process import CAPTURE_LIMIT, SPILL_LIMIT
 from statemachine_flow.expressions import FUNCTIONS, budget, values as values_of_expressions
 from statemachine_flow.expressions.template import MAX_RENDERED
@@ -36,6 +38,34 @@ _CLASSES: dict[str, type[errors.SmfError]] = {
 _RUN_FAILED = ("run.failed", "run.timeout", "run.outputs")
 
 
+#: How a needed step can have ended; the failure of an optional step has a word of its own.
+ENDS = ("completed", "failed", "optional-failed", "skipped", "cancelled")
+RULES = ("all_success", "none_failed", "all_done", "any_success", "any_failed")
+
+
+def runs(rule: str, ends: Sequence[str]) -> bool:
+    """What JOIN-3 says, read from it by counting; the library is not asked."""
+    completed, failed, forgiven, skipped, cancelled = (ends.count(end) for end in ENDS)
+    if rule == "all_success":
+        return failed + skipped + cancelled == 0
+    if rule == "none_failed":
+        return failed + cancelled == 0
+    if rule == "any_success":
+        return completed > 0
+    if rule == "any_failed":
+        return failed + forgiven > 0
+    return rule == "all_done"
+
+
+def joins() -> list[tuple[tuple[str, ...], dict[str, bool]]]:
+    """All ways in which one, two or three needed steps can have ended -> what each rule makes of it."""
+    return [
+        (ends, {rule: runs(rule, ends) for rule in RULES})
+        for size in (1, 2, 3)
+        for ends in combinations_with_replacement(ENDS, size)
+    ]
+
+
 def exit_code(kind: str) -> int:
     if kind in _RUN_FAILED:
         return int(Exit.FAILED)
@@ -55,6 +85,10 @@ def limits() -> Iterator[tuple[str, str, str]]:
     nesting = "mappings and lists inside each other, the root included"
     yield nesting, f"{document.max_depth}", "`definition.too_deep`"
     yield "steps", f"{model.MAX_STEPS:,}", "`definition.too_many`"
+    yield "combinations of a matrix", f"{openings.MAX_ITEMS:,}", "`definition.too_many`"
+    yield "items of a loop", f"{openings.MAX_ITEMS:,}", "`step.items`"
+    yield "characters of an item's key", f"{openings.MAX_KEY}", "`step.items`"
+    yield "child runs inside each other", f"{openings.MAX_DEPTH}", "`step.limit`"
     yield "whole numbers", f"{values_of_expressions.MAX_INTEGER.bit_length() + 1} bits", "`definition.number`"
     yield "durations", f"{MAX_SECONDS / 86400:g} days", "`definition.range`"
     yield "problems in one report", f"{MOST_PROBLEMS}", ""
@@ -82,6 +116,10 @@ def tables() -> dict[str, str]:
             [(f"`{kind}`", meaning, exit_code(kind)) for kind, meaning in errors.KINDS.items()],
         ),
         "limits": table(("what", "limit", "kind"), limits()),
+        "joins": table(
+            ("ended", *(f"`{rule}`" for rule in RULES)),
+            [(", ".join(ends), *("runs" if held else "" for held in truth.values())) for ends, truth in joins()],
+        ),
         "exit codes": table(("code", "meaning"), [(int(code), meaning) for code, meaning in MEANINGS.items()]),
     }
 

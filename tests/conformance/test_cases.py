@@ -17,18 +17,34 @@ from statemachine_flow.errors import KINDS
 from statemachine_flow.executors.process import DEFAULT_ENV
 from statemachine_flow.expressions import Expression
 from statemachine_flow.expressions.functions import FUNCTIONS
-from statemachine_flow.model import Definition, Input, RetryPolicy, Step, document_key
-from statemachine_flow.steps.call import Call
-from statemachine_flow.steps.run import Run
-from tests.conformance.tables import REFERENCE, with_tables
+from statemachine_flow.model import (
+    Budget,
+    CheckpointPolicy,
+    Definition,
+    ForEach,
+    Input,
+    Repeat,
+    RetryPolicy,
+    Step,
+    document_key,
+)
+from statemachine_flow.plan.joins import holds
+from statemachine_flow.steps import VERBS
+from statemachine_flow.steps.approval import Question
+from statemachine_flow.steps.wait import Waiting
+from tests.conformance.tables import REFERENCE, RULES, joins, with_tables
 from tests.conformance.test_conformance import CASES, EXPECTATIONS, FORMATS, documents, expectation, is_expectation
 
 RULE = re.compile(r"^\*\*([A-Z]+-\d+)\.\*\* ", re.MULTILINE)
 TEXT = REFERENCE.read_text(encoding="utf-8")
 EXPECTED = sorted(path for path in CASES.rglob("*.json") if is_expectation(path))
 
-#: Of a path, not of what a document holds.
-NOT_IN_A_DOCUMENT = {"definition.format", "definition.not_a_file"}
+#: Of a path, not of what a document holds; or of what the engine was given.
+NOT_IN_A_DOCUMENT = {"definition.format", "definition.not_a_file", "definition.agent", "definition.workflow"}
+#: Of a document that is valid: it is warned of.
+WARNINGS = {"definition.exclusive_join", "definition.never_ends", "definition.never_runs"}
+#: No case cuts an attempt off; the engine's tests do.
+ONLY_AFTER_A_CRASH = {"step.uncertain"}
 #: Only values show them.
 NOT_BEFORE_A_RUN = {"expression.evaluation"}
 
@@ -85,13 +101,15 @@ def test_an_invalid_case_names_the_problems_of_each_of_its_forms() -> None:
 def test_every_kind_of_problem_that_a_document_can_have_has_a_case() -> None:
     possible = {kind for kind in KINDS if kind.startswith(("definition.", "expression."))}
 
-    assert possible - kinds_of("invalid") == NOT_IN_A_DOCUMENT | NOT_BEFORE_A_RUN
+    assert possible - kinds_of("invalid") == NOT_IN_A_DOCUMENT | WARNINGS | NOT_BEFORE_A_RUN
+    assert kinds_of("valid") >= WARNINGS
 
 
 def test_every_kind_of_error_that_a_run_can_have_has_a_case() -> None:
     possible = {kind for kind in KINDS if kind.startswith(("input.", "step."))}
 
-    assert possible | NOT_BEFORE_A_RUN | {"run.failed", "run.timeout", "run.outputs"} <= kinds_of("runs")
+    more = {"run.failed", "run.timeout", "run.outputs", "definition.agent", "definition.workflow"}
+    assert (possible - ONLY_AFTER_A_CRASH) | NOT_BEFORE_A_RUN | more <= kinds_of("runs")
 
 
 # The reference.
@@ -123,8 +141,14 @@ def test_the_tables_of_the_reference_are_those_of_the_code() -> None:
     [
         ("TOP-1", {"dsl", *keys_of(Definition)}),
         ("IN-1", keys_of(Input)),
-        ("STEP-4", {*keys_of(Step), *keys_of(Call), *keys_of(Run)} - {"id", "verb", "call", "run"}),
+        ("STEP-4", keys_of(Step).union(*map(keys_of, VERBS.values())) - {"id", "verb", *VERBS}),
+        ("APR-1", keys_of(Question)),
+        ("WAIT-1", keys_of(Waiting)),
+        ("EACH-1", keys_of(ForEach)),
+        ("RPT-1", keys_of(Repeat)),
         ("RETRY-1", keys_of(RetryPolicy)),
+        ("CKPT-1", keys_of(CheckpointPolicy)),
+        ("CKPT-2", keys_of(Budget)),
     ],
 )
 def test_the_reference_lists_the_fields_that_there_are(rule: str, fields: set[str]) -> None:
@@ -132,6 +156,17 @@ def test_the_reference_lists_the_fields_that_there_are(rule: str, fields: set[st
 
     assert table is not None
     assert set(re.findall(r"^\| `(\w+)`", table[0], re.MULTILINE)) == fields
+
+
+@pytest.mark.parametrize(("ends", "truth"), joins(), ids=["+".join(ends) for ends, _ in joins()])
+def test_a_join_rule_holds_exactly_where_the_table_says_so(ends: tuple[str, ...], truth: dict[str, bool]) -> None:
+    words: dict[str, Any] = {"optional-failed": "forgiven"}
+
+    assert {rule: holds(rule, [words.get(end, end) for end in ends]) for rule in RULES} == truth  # type: ignore[arg-type]  # the rules of the language
+
+
+def test_the_table_of_joins_has_every_way_to_end() -> None:
+    assert [sum(len(ends) == size for ends, _ in joins()) for size in (1, 2, 3)] == [5, 15, 35]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)

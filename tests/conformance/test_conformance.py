@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ def is_expectation(path: Path) -> bool:
 
 
 def documents(folder: str) -> list[Path]:
-    files = sorted((CASES / folder).rglob("*.*"))
+    """The documents of the cases; what they include lies in folders called `children`."""
+    files = [path for path in sorted((CASES / folder).rglob("*.*")) if "children" not in path.parts]
     return [path for path in files if path.suffix[1:] in FORMATS and not is_expectation(path)]
 
 
@@ -57,11 +58,12 @@ def expanded(document: Path, case: Mapping[str, Any], folder: Path) -> Path:
 
 
 def told(error: smf.errors.ProblemsError) -> list[dict[str, Any]]:
-    """The problems in the order of the text; at one place, by path and kind."""
-    places = [(problem.position.line, problem.position.column) for problem in error.problems if problem.position]
+    """The problems in the order of the text; at one place, by path and kind. Warnings are left out."""
+    errors = [problem for problem in error.problems if problem.severity == "error"]
+    places = [(problem.position.line, problem.position.column) for problem in errors if problem.position]
     problems = [
         {"kind": problem.kind, "path": problem.path, "line": line, "column": column}
-        for problem, (line, column) in zip(error.problems, places or [(0, 0)] * len(error.problems), strict=True)
+        for problem, (line, column) in zip(errors, places or [(0, 0)] * len(errors), strict=True)
     ]
 
     assert places == sorted(places)
@@ -82,16 +84,26 @@ def exactly(value: Any) -> str:
 def test_a_valid_document_means_its_plan(document: Path) -> None:
     case = expectation(document)
     workflow = smf.load(document)
-    steps = workflow.definition.steps
-    edges = sorted([need, step.id] for step in steps for need in step.needs)
+    tree = workflow.definition.tree()
+    order, edges = [], []
+    for path, step in paths_of(tree):
+        order.append(path)
+        level = path[: len(path) - len(path.rpartition("/")[2])]
+        edges += [[level + need, path] for need in step.get("needs", ())]
+    warnings = [problem for problem in smf.check(document) if problem.severity == "warning"]
 
-    plan = {
-        "tree": workflow.definition.tree(),
-        "order": [step.id for step in steps],
-        "edges": edges,
-        "content_hash": workflow.content_hash,
-    }
+    plan = {"tree": tree, "order": order, "edges": sorted(edges), "content_hash": workflow.content_hash}
     assert exactly(plan) == exactly({key: case[key] for key in plan})
+    assert [{"kind": problem.kind, "path": problem.path} for problem in warnings] == case.get("warnings", [])
+
+
+def paths_of(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every step of a canonical tree under its path, in the order of the document."""
+    for level in ("steps", "on_failure", "finally"):
+        for step_id, step in tree.get(level, {}).items():
+            path = f"{prefix}{'' if level == 'steps' else f'@{level}/'}{step_id}"
+            yield path, step
+            yield from paths_of({"steps": step.get("steps", {})}, f"{path}/")
 
 
 @per_document("invalid")
@@ -115,20 +127,32 @@ def account(run: smf.Run, events: list[smf.Event], stage: Stage, expected: Mappi
     begin = run.started_at
     assert begin is not None
     steps: dict[str, Any] = {}
-    for step in run.steps.values():
-        own = [event for event in events if event.step == step.id]
+    for path, step in run.steps.items():
+        own = [event for event in events if event.step == path]
+        if not own and path not in expected["steps"]:
+            continue
         actual = {
             "state": step.state,
             "records": [event.kind.removeprefix("step.") for event in own],
+            "next": [event.data["next"] for event in own if event.data.get("next") is not None],
+            "generation": step.generation,
             "starts": [(event.at - begin).total_seconds() for event in own if event.kind == "step.start"],
-            "arguments": stage.arguments.get(step.id, []),
+            "arguments": stage.arguments.get(path, []),
             "output": step.output,
             "outputs": dict(step.outputs),
             "error": told_error(step.error),
         }
-        steps[step.id] = only(expected["steps"].get(step.id, {}), actual, "state", "records", "error")
+        steps[path] = only(expected["steps"].get(path, {}), actual, "state", "records", "error")
     ended = run.ended_at and (run.ended_at - begin).total_seconds()
-    whole = {"state": run.state, "error": told_error(run.error), "outputs": dict(run.outputs), "ended": ended}
+    whole = {
+        "state": run.state,
+        "error": told_error(run.error),
+        "outputs": dict(run.outputs),
+        "ended": ended,
+        "waiting": {view.path: view.on for view in run.waiting},
+        "records": [event.kind if event.step is None else f"{event.step} {event.kind[5:]}" for event in events],
+        "unwind": [event.data["outcome"] for event in events if event.kind == "run.unwind"],
+    }
     return {**only(expected, whole, "state", "error"), "steps": steps}
 
 
@@ -136,16 +160,17 @@ def account(run: smf.Run, events: list[smf.Event], stage: Stage, expected: Mappi
 def test_a_run_goes_as_the_case_says(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case = expectation(document)
     expected = case["expect"]
+    store = f"sqlite:///{tmp_path}/runs.db" if "kill_at_waits" in case else "memory://"
     monkeypatch.chdir(tmp_path)
     for name, value in case.get("environ", {}).items():
         monkeypatch.setenv(name, value)
     if "refused" in expected:
         with pytest.raises(smf.errors.ProblemsError) as caught:
-            asyncio.run(carry_out(document, case))
+            asyncio.run(carry_out(document, case, store))
         actual = told(caught.value)
 
         assert [only(*pair) for pair in zip(expected["refused"], actual, strict=True)] == expected["refused"]
     else:
-        text = exactly(account(*asyncio.run(carry_out(document, case)), expected))
+        text = exactly(account(*asyncio.run(carry_out(document, case, store)), expected))
 
         assert text.replace(str(Path.cwd()), "<cwd>") == exactly(expected)

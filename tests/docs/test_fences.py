@@ -5,7 +5,9 @@ The info string of a fence says what is done with it:
     toml|yaml|json valid                    is a workflow without problems
     toml|yaml|json invalid KIND [KIND ...]  has exactly problems of these kinds, in this order
     toml|yaml|json fragment                 is part of one: `dsl`, `name` and steps that are needed are added
-    toml|yaml|json run                      completes; functions that it calls give back their arguments
+    toml|yaml|json run [ANSWER ...]         completes; functions that it calls give back their arguments, and what it
+                                            waits for gets the answers in order: EVENT! sends that signal with "hello",
+                                            any other word is a choice of the approval that waits first
     json outputs                            are the outputs of the workflow above, which was marked `run`
     python run                              runs in a directory of its own
 
@@ -26,6 +28,7 @@ import pytest
 import statemachine_flow as smf
 from statemachine_flow.compiler import read_text
 from statemachine_flow.compiler.source import Format
+from tests.conformance.stage import named
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -95,9 +98,15 @@ def check_fragment(fence: Fence, folder: Path) -> None:
 
 def check_run(fence: Fence, folder: Path) -> smf.Run:
     workflow = fence.load(folder)
-    called = [step.verb.call for step in workflow.definition.steps if hasattr(step.verb, "call")]
-    with smf.Engine("memory://", functions=dict.fromkeys(called, give_back)) as engine:
+    functions = dict.fromkeys(named(workflow.definition.tree(), "call"), give_back)
+    with smf.Engine("memory://", functions=functions) as engine:
         run = engine.run(workflow)
+        for answer in fence.words[1:]:
+            if answer.endswith("!"):
+                engine.signal(run.id, answer[:-1], "hello")
+            else:
+                engine.approve(run.id, run.waiting[0].path, choice=answer)
+            run = engine.resume(run.id)
 
     assert (run.state, run.error) == ("completed", None)
     return run
@@ -109,7 +118,7 @@ def give_back(**arguments: Any) -> dict[str, Any]:
 
 def check_outputs(fence: Fence, folder: Path) -> None:
     assert fence.before is not None
-    assert fence.before.words == ("run",)
+    assert fence.before.words[:1] == ("run",)
     run = check_run(fence.before, folder)
 
     assert json.loads(fence.text) == run.outputs

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 
-from statemachine_flow.model import Defaults, Definition, Input, RetryPolicy, Step, Verb
+from statemachine_flow.model import (
+    END,
+    Budget,
+    CheckpointPolicy,
+    Defaults,
+    Definition,
+    ForEach,
+    Input,
+    Repeat,
+    RetryPolicy,
+    Route,
+    Step,
+    TriggerRule,
+    Verb,
+)
+from statemachine_flow.steps.agent import Agent
+from statemachine_flow.steps.approval import DECISIONS, Approval, Deadline, Question, Rewind
 from statemachine_flow.steps.call import Call
+from statemachine_flow.steps.group import Group
 from statemachine_flow.steps.run import Run
+from statemachine_flow.steps.wait import Wait, Waiting
+from statemachine_flow.steps.workflow import Child
 
 #: Text that readers have tripped over, besides whatever Hypothesis finds.
 HARD_TEXTS = st.sampled_from(
@@ -57,7 +77,7 @@ HARD_TEXTS = st.sampled_from(
 )
 TEXTS = (HARD_TEXTS | st.text(max_size=20)).map(lambda text: text.replace("${{", ""))
 NAMES = st.text("aZ_", min_size=1, max_size=3) | st.sampled_from(["n", "yes", "E", "null", "x-1"])
-IDS = st.text("abz", min_size=1, max_size=3) | st.sampled_from(["y", "no", "null", "e1", "a-b", "c_d"])
+IDS = st.text("abz", min_size=1, max_size=3) | st.sampled_from(["y", "no", "null", "e1", "a-b", "c_d", "start", "next"])
 DURATIONS = st.integers(1, 3650 * 86_400_000).map(lambda milliseconds: milliseconds / 1000)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
@@ -85,6 +105,7 @@ def retry_policies(draw: st.DrawFn) -> RetryPolicy:
         jitter=draw(st.sampled_from(["full", "none"])),
         retry_on=tuple(draw(st.lists(TEXTS, max_size=2))),
         abort_on=tuple(draw(st.lists(TEXTS, max_size=2))),
+        retry_if=draw(st.none() | st.just("attempt < 3 and error.name == 'E'")),
     )
 
 
@@ -104,6 +125,8 @@ def inputs(draw: st.DrawFn) -> Input:
             ]
         )
     )
+    if draw(st.booleans()) and kind == "string":
+        return Input(secret=True, required=draw(st.none() | st.booleans()), description=draw(TEXTS))
     enum = draw(st.none() | st.lists(members, min_size=1, max_size=3).map(tuple))
     return Input(
         type=kind,
@@ -114,51 +137,235 @@ def inputs(draw: st.DrawFn) -> Input:
     )
 
 
+def optional(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | values
+
+
 @st.composite
-def verbs(draw: st.DrawFn, placeholder: str, *, null: bool) -> Verb:
-    if draw(st.booleans()):
-        arguments = draw(st.dictionaries(TEXTS, values(null=null) | st.just(placeholder), max_size=3))
-        name = draw(st.sampled_from(["work", "kit.work", "kit.sub:work"]))
-        return Call(call=name, with_=arguments)
+def runs(draw: st.DrawFn, placeholder: str) -> Run:
     line = TEXTS.filter(bool) | st.just(f"echo {placeholder}")
     return Run(
         run=draw(line | st.lists(TEXTS | st.just(placeholder), min_size=1, max_size=3).map(tuple)),
         env=draw(st.dictionaries(st.sampled_from(["A", "no", "_b1"]), TEXTS, max_size=2)),
-        cwd=draw(st.none() | TEXTS),
+        cwd=draw(optional(TEXTS)),
+        allow_exit=tuple(draw(st.lists(st.integers(0, 255), min_size=1, max_size=2, unique=True))),
     )
 
 
 @st.composite
-def definitions(draw: st.DrawFn, *, null: bool = True) -> Definition:
-    """A whole workflow; with `null=False` one that TOML can hold."""
-    declared = draw(st.dictionaries(NAMES, inputs(), max_size=3))
-    ids = draw(st.lists(IDS, min_size=1, max_size=4, unique=True))
+def calls(draw: st.DrawFn, placeholder: str, *, null: bool) -> Call:
+    arguments = draw(st.dictionaries(TEXTS, values(null=null) | st.just(placeholder), max_size=3))
+    return Call(call=draw(st.sampled_from(["work", "kit.work", "kit.sub:work"])), with_=arguments)
+
+
+@st.composite
+def agents(draw: st.DrawFn, placeholder: str, *, null: bool) -> Agent:
+    prompt = TEXTS.filter(lambda text: bool(text.strip())) | st.just(f"Look at {placeholder}")
+    arguments = draw(st.dictionaries(TEXTS, values(null=null), max_size=2))
+    return Agent(agent=draw(st.sampled_from(["reviewer", "n"])), prompt=draw(prompt), with_=arguments)
+
+
+@st.composite
+def approvals(draw: st.DrawFn, placeholder: str, before: Sequence[str]) -> Approval:
+    choices = draw(
+        st.none() | st.lists(st.sampled_from(["yes", "approve", "edit"]), min_size=1, unique=True).map(tuple)
+    )
+    reactions: list[Any] = ["fail"]
+    if choices is None:
+        rewind = [Rewind(rewind_to=before[-1], max_rounds=draw(st.integers(1, 1000)))] if before else []
+        reactions = ["fail", "skip", *rewind]
+    then = st.sampled_from([*(choices or DECISIONS), "fail"])
+    deadline = st.builds(Deadline, after=DURATIONS, then=then)
+    fields = st.sampled_from(["string", "integer", "boolean"]) | inputs()
+    return Approval(
+        approval=Question(
+            prompt=draw(TEXTS | st.just(placeholder)),
+            approvers=tuple(draw(st.lists(st.sampled_from(["lead", "no"]), unique=True))),
+            form=draw(st.dictionaries(st.sampled_from(["comment", "yes"]), fields, max_size=2)),
+            choices=choices,
+            deadline=draw(optional(deadline)),
+            on_reject=draw(st.sampled_from(reactions)),
+        )
+    )
+
+
+@st.composite
+def waits(draw: st.DrawFn, placeholder: str) -> Wait:
+    kind = draw(st.sampled_from(["for", "until", "event"]))
+    if kind == "for":
+        return Wait(wait=Waiting(for_=draw(st.sampled_from(["5s", "1h30m", placeholder]))))
+    if kind == "until":
+        return Wait(wait=Waiting(until=draw(st.sampled_from(["2030-01-01T00:00:00+00:00", placeholder]))))
+    timeout = draw(optional(DURATIONS))
+    then: Any = draw(st.sampled_from(["fail", "complete"])) if timeout is not None else "fail"
+    key = draw(st.none() | st.sampled_from(["k", placeholder]))
+    return Wait(wait=Waiting(event=draw(st.sampled_from(["ci.done", "e"])), key=key, timeout=timeout, then=then))
+
+
+LOOPS = st.builds(
+    ForEach,
+    items=st.lists(INTEGERS | st.sampled_from(["a", "no"]), max_size=3).map(tuple) | st.just("${{ [1, 2] }}"),
+    as_=st.sampled_from(["item", "file", "no"]),
+    key=st.none() | st.just("${{ index }}"),
+    max_parallel=optional(st.integers(1, 10_000)),
+    max_failures=st.integers(0, 100_000) | st.sampled_from(["10%", "0%", "100%", "2.5%"]),
+)
+REPEATS = st.builds(Repeat, until=st.just("round == 2"), max=st.integers(1, 10_000), delay=optional(DURATIONS))
+MATRICES = st.dictionaries(
+    st.sampled_from(["os", "py", "no"]),
+    st.lists(INTEGERS | TEXTS, min_size=1, max_size=3, unique_by=repr).map(tuple),
+    min_size=1,
+    max_size=3,
+)
+SCHEMAS = st.sampled_from(
+    [{}, {"type": "object", "required": ["severity"], "properties": {"severity": {"enum": ["low", "no", 1.5]}}}]
+)
+#: Ids by depth of the level, so that no id equals one of an enclosing level.
+DEPTHS = ("", "n-", "m_")
+
+
+@st.composite
+def verbs(draw: st.DrawFn, placeholder: str, before: Sequence[str], *, null: bool, depth: int, handled: bool) -> Verb:
+    kinds: list[st.SearchStrategy[Any]] = [
+        runs(placeholder),
+        calls(placeholder, null=null),
+        agents(placeholder, null=null),
+        approvals(placeholder, before),
+        waits(placeholder),
+    ]
+    if depth < len(DEPTHS) - 1:
+        kinds += [groups(null=null, depth=depth + 1, handled=handled)]
+        if depth == 0:
+            kinds += [children(null=null)]
+    return draw(st.one_of(kinds))
+
+
+@st.composite
+def children(draw: st.DrawFn, *, null: bool) -> Child:
+    workflow = draw(st.sampled_from(["scan", "no"]) | definitions(null=null, depth=1))
+    arguments = {}
+    if isinstance(workflow, Definition):
+        arguments = {
+            name: declared.default for name, declared in workflow.inputs.items() if declared.default is not None
+        }
+    else:
+        arguments = draw(st.dictionaries(NAMES, values(null=null), max_size=2))
+    return Child(workflow=workflow, with_=arguments)
+
+
+@st.composite
+def groups(draw: st.DrawFn, *, null: bool, depth: int, handled: bool) -> Group:
+    steps, start = draw(levels(null=null, depth=depth, handled=handled, states=None))
+    return Group(steps=steps, start=start)
+
+
+@st.composite
+def bodies(draw: st.DrawFn, verb: Verb) -> dict[str, Any]:
+    """The fields that only go with some verbs."""
+    fields: dict[str, Any] = {}
+    once = verb.is_body and draw(st.booleans())
+    if verb.is_retried:
+        fields["timeout"] = draw(optional(DURATIONS))
+        fields["retry"] = None if once else draw(st.none() | retry_policies())
+    if verb.is_body:
+        fields["delivery"] = "at_most_once" if once else "at_least_once"
+        fields["verify"] = draw(st.none() | st.just("kit:verify")) if once else None
+        fields["idempotency_key"] = draw(st.none() | st.just("${{ run.id }}/x"))
+        fields["secrets"] = tuple(draw(st.lists(st.sampled_from(["TOKEN", "no"]), unique=True, max_size=2)))
+    return fields
+
+
+@st.composite
+def compensations(draw: st.DrawFn, *, null: bool) -> Step:
+    verb = draw(runs("${{ run.id }}") | calls("${{ run.id }}", null=null) | groups(null=null, depth=2, handled=True))
+    return Step(id="compensate", verb=verb, **draw(bodies(verb)), description=draw(TEXTS))
+
+
+@st.composite
+def routes(draw: st.DrawFn, ids: Sequence[str], index: int, verb: Verb) -> Any:
+    """Ways out of a step of a level of states: always one to the step after it."""
+    following = ids[index + 1] if index + 1 < len(ids) else END
+    others = st.sampled_from([*ids, END])
+    listed = st.lists(others.map(lambda other: Route(when="result == 1", goto=other)), max_size=2)
+    ways = [
+        st.just(following),
+        listed.map(lambda ways: (*ways, Route(default=following))),
+    ]
+    if not isinstance(verb, Approval):
+        values_ = st.dictionaries(TEXTS.filter(lambda text: text != "default"), others, max_size=2)
+        ways.append(values_.map(lambda ways: {**ways, "default": following}))
+    if following == END:
+        ways.append(st.none())
+    return draw(st.one_of(ways))
+
+
+@st.composite
+def levels(
+    draw: st.DrawFn, *, null: bool, depth: int, handled: bool, states: bool | None, sources: Sequence[str] = ()
+) -> tuple[tuple[Step, ...], str | None]:
+    """The steps of a level, and where it starts if it is one of states."""
+    states = draw(st.booleans()) if states is None else states
+    ids = [DEPTHS[depth] + name for name in draw(st.lists(IDS, min_size=1, max_size=4 - depth, unique=True))]
     steps: list[Step] = []
     for index, step_id in enumerate(ids):
-        needs = tuple(sorted(draw(st.lists(st.sampled_from(ids[:index]), unique=True)))) if index else ()
-        sources = [f'inputs["{name}"]' for name in declared] + [f'steps["{need}"].output' for need in needs]
-        read = draw(st.sampled_from([*sources, "run.id"]))
+        before = ids[:index]
+        needs = tuple(sorted(draw(st.lists(st.sampled_from(before), unique=True)))) if before and not states else ()
+        read = draw(st.sampled_from([*sources, *(f'steps["{need}"].output' for need in needs), "run.id"]))
+        verb = draw(verbs("${{ " + read + " }}", before if states else needs, null=null, depth=depth, handled=handled))
         steps.append(
             Step(
                 id=step_id,
-                verb=draw(verbs("${{ " + read + " }}", null=null)),
+                verb=verb,
                 needs=needs,
+                trigger_rule="all_success" if states else draw(st.sampled_from(get_args(TriggerRule)[:4])),
                 when=draw(st.none() | st.just(f"{read} == 1")),
-                timeout=draw(st.none() | DURATIONS),
-                retry=draw(st.none() | retry_policies()),
+                **draw(
+                    st.fixed_dictionaries({}, optional={"for_each": LOOPS})
+                    | st.fixed_dictionaries({"matrix": MATRICES})
+                ),
+                repeat=draw(optional(REPEATS)),
+                next=draw(routes(ids, index, verb)) if states else None,
+                max_visits=draw(st.sampled_from([100, 1, 10_000])) if states else 100,
                 optional=draw(st.booleans()),
+                **draw(bodies(verb)),
                 outputs=draw(st.dictionaries(NAMES, st.just("result"), max_size=2)),
+                output_schema=draw(optional(SCHEMAS)),
+                compensate=None if handled else draw(st.none() | compensations(null=null)),
                 description=draw(TEXTS),
             )
         )
+    return tuple(steps), ids[0] if states else None
+
+
+@st.composite
+def definitions(draw: st.DrawFn, *, null: bool = True, depth: int = 0) -> Definition:
+    """A whole workflow; with `null=False` one that TOML can hold; the deeper it stands, the smaller it is."""
+    declared = draw(st.dictionaries(NAMES, inputs(), max_size=3))
+    sources = [f'inputs["{name}"]' for name, field in declared.items() if not field.secret]
+    steps, start = draw(levels(null=null, depth=depth, handled=False, states=None, sources=sources))
+    handlers = levels(null=null, depth=2, handled=True, states=False).map(lambda level: level[0])
+    checkpoint = st.builds(
+        CheckpointPolicy,
+        every=st.sampled_from(["step", "level", "never"]),
+        durability=st.sampled_from(["power", "process"]),
+        keep=st.integers(1, 10_000),
+    )
+    budget = st.builds(Budget, cost_usd=optional(st.floats(0, 1_000_000)), tokens=optional(st.integers(1, 2**53)))
     return Definition(
         name=draw(st.text("a1_.- ", max_size=5).map(lambda inner: f"0{inner}0")),
-        steps=tuple(steps),
+        steps=steps,
+        start=start,
         version=draw(TEXTS),
         description=draw(TEXTS),
         inputs=declared,
         defaults=Defaults(retry=draw(st.none() | retry_policies()), timeout=draw(st.none() | DURATIONS)),
         max_parallel=draw(st.none() | st.integers(1, 10_000)),
         timeout=draw(st.none() | DURATIONS),
+        continue_on_error=draw(st.booleans()),
+        compensate=draw(st.booleans()),
+        checkpoint=draw(optional(checkpoint)),
+        budget=draw(optional(budget)),
+        on_failure=draw(st.just(()) | handlers),
+        finally_=draw(st.just(()) | handlers),
         outputs=draw(st.dictionaries(NAMES, values(null=null) | st.just("${{ run.id }}"), max_size=3)),
     )

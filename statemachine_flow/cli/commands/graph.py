@@ -1,4 +1,4 @@
-"""`smf graph`: a workflow, or a run of it, as a picture in text."""
+"""`smf graph`: a workflow, or a run of it, as a picture."""
 
 from __future__ import annotations
 
@@ -11,38 +11,56 @@ from typing import Final
 import click
 
 from statemachine_flow.builder import load
-from statemachine_flow.cli.drawing import graph_data, mermaid, strokes_for, tree
 from statemachine_flow.cli.options import TEXT, common_options, db_option, examples
-from statemachine_flow.cli.output import to_json, write
+from statemachine_flow.cli.output import paint_state, say, to_json, write
 from statemachine_flow.cli.stores import reading_store
 from statemachine_flow.engine.sync import Engine
+from statemachine_flow.errors import UsageError
 from statemachine_flow.model import Definition
 from statemachine_flow.snapshot import decode_definition
+from statemachine_flow.views.data import graph_data
+from statemachine_flow.views.drawing import FORMS
+from statemachine_flow.views.picture import Picture, picture_of
+from statemachine_flow.views.tree import strokes_for, tree
 
 _SUFFIXES: Final = (".toml", ".yaml", ".yml", ".json")
 
 
-@click.command("graph", epilog=examples("smf graph review.toml", "smf graph @last --format mermaid"))
+@click.command("graph", epilog=examples("smf graph review.toml", "smf graph @last --format svg -o run.svg"))
 @click.argument("what", metavar="FILE|RUN", type=TEXT)
-@click.option("--format", "form", type=click.Choice(["tree", "mermaid"]), help="Only one of the two drawings.")
+@click.option("--format", "form", type=click.Choice(list(FORMS)), help="Only this one.")
+@click.option("-o", "--output", "target", metavar="FILE", type=TEXT, help="Write it to a file instead of stdout.")
 @db_option
 @common_options
-def command(*, what: str, form: str | None, db: str | None, as_json: bool) -> None:
+def command(*, what: str, form: str | None, target: str | None, db: str | None, as_json: bool) -> None:
     """Draw a workflow, or a run of it.
 
     The steps of a document or of a run (its id, the beginning of one, or @last; its steps with their states) as a
-    tree and as a Mermaid flowchart.
+    tree and as a Mermaid flowchart; or as --format says: an SVG image, `dot` for Graphviz, or `json` for programs.
     """
-    definition, states = _found(what, db)
-    if as_json:
-        write(to_json(graph_data(definition, states)))
-        return
-    if form != "mermaid":
-        write(tree(definition, states, strokes_for(sys.stdout.encoding)))
-    if form is None:
-        write("")
-    if form != "tree":
-        write(mermaid(definition, states))
+    picture = picture_of(*_found(what, db))
+    text = _drawn(picture, "json" if as_json else form, is_file=target is not None)
+    if target is None:
+        write(text)
+    else:
+        _save(target, text)
+
+
+def _drawn(picture: Picture, form: str | None, *, is_file: bool) -> str:
+    if form == "json":
+        return to_json(graph_data(picture))
+    if form is not None and form != "tree":
+        return FORMS[form](picture)
+    drawn = tree(picture) if is_file else tree(picture, strokes_for(sys.stdout.encoding), paint_state)
+    return drawn if form == "tree" else f"{drawn}\n\n{FORMS['mermaid'](picture)}"
+
+
+def _save(target: str, text: str) -> None:
+    try:
+        Path(target).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {target!r}: {error.strerror or error}", kind="usage.output") from error
+    say(f"wrote {target!r}")
 
 
 def _found(what: str, db: str | None) -> tuple[Definition, Mapping[str, str] | None]:
@@ -54,4 +72,4 @@ def _found(what: str, db: str | None) -> tuple[Definition, Mapping[str, str] | N
     with Engine(store) as engine:
         run = engine.get(engine.find(what))
         definition = decode_definition(store.definition(run.definition_hash) or b"")
-        return definition, {step.id: step.state for step in run.steps.values()}
+        return definition, {path: str(step.state) for path, step in run.steps.items()}

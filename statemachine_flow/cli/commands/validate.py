@@ -2,45 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 
 from statemachine_flow.builder import Workflow, load
 from statemachine_flow.cli.exits import Exit
+from statemachine_flow.cli.github import annotation
 from statemachine_flow.cli.options import TEXT, common_options, examples
 from statemachine_flow.cli.output import paint, sanitize, say, to_json, write
 from statemachine_flow.cli.problems import problem_data, problems_text
 from statemachine_flow.errors import DefinitionError, Problem
 
 
-@click.command("validate", epilog=examples("smf validate review.toml", "smf validate --json flows/*.yaml"))
+@attrs.frozen
+class _Checked:
+    """What is to be said about one file."""
+
+    file: str
+    #: None if it is not valid.
+    workflow: Workflow | None
+    problems: tuple[Problem, ...]
+    #: Whether it passes.
+    ok: bool
+
+
+@click.command(
+    "validate",
+    epilog=examples(
+        "smf validate review.toml", "smf validate --strict --format github flows/*.yaml", "smf validate --json a.toml"
+    ),
+)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=TEXT)
+@click.option("--strict", is_flag=True, help="Warnings count as errors.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "github", "json"]),
+    default="text",
+    show_default=True,
+    help="For people, as annotations of GitHub Actions, or as --json does.",
+)
 @common_options
-def command(*, files: tuple[str, ...], as_json: bool) -> int:
+def command(*, files: tuple[str, ...], strict: bool, form: str, as_json: bool) -> int:
     """Check documents without running anything.
 
-    Every problem is shown, with its place in the text and what to do about it.
+    Every problem is shown, with its place in the text and what to do about it. A warning keeps no workflow from being
+    run, and changes the exit code only with --strict.
     """
-    checked = [(file, *_check(file)) for file in files]
-    if as_json:
-        data = [_data(file, workflow, problems) for file, workflow, problems in checked]
-        write(to_json({"ok": all(one["ok"] for one in data), "files": data}))
+    checked = [_check(file, strict=strict) for file in files]
+    if as_json or form == "json":
+        write(to_json({"ok": all(one.ok for one in checked), "files": [_data(one) for one in checked]}))
     else:
-        for file, workflow, problems in checked:
-            if workflow is not None:
-                write(_ok_line(file, workflow))
-            else:
-                say(problems_text(problems))
-    return Exit.OK if all(workflow is not None for _, workflow, _ in checked) else Exit.DEFINITION
+        _show(checked, is_github=form == "github")
+    return Exit.OK if all(one.ok for one in checked) else Exit.DEFINITION
 
 
-def _check(file: str) -> tuple[Workflow | None, tuple[Problem, ...]]:
+def _check(file: str, *, strict: bool) -> _Checked:
     try:
-        return load(Path(file)), ()
+        workflow = load(Path(file))
     except DefinitionError as error:
-        return None, error.problems
+        return _Checked(file, None, error.problems, ok=False)
+    problems = workflow.warnings
+    if strict:
+        problems = tuple(attrs.evolve(problem, severity="error") for problem in problems)
+    return _Checked(file, workflow, problems, ok=not (strict and problems))
+
+
+def _show(checked: Sequence[_Checked], *, is_github: bool) -> None:
+    for one in checked:
+        if is_github:
+            # On stdout, where the runner that reads them looks.
+            for problem in one.problems:
+                write(annotation(problem))
+        elif one.problems:
+            say(problems_text(one.problems))
+        if one.ok and one.workflow is not None:
+            write(_ok_line(one.file, one.workflow))
 
 
 def _ok_line(file: str, workflow: Workflow) -> str:
@@ -49,12 +90,13 @@ def _ok_line(file: str, workflow: Workflow) -> str:
     return f"{paint('ok', 'green')} {sanitize(workflow.definition.name)} ({about}) {sanitize(file)}"
 
 
-def _data(file: str, workflow: Workflow | None, problems: tuple[Problem, ...]) -> dict[str, Any]:
+def _data(one: _Checked) -> dict[str, Any]:
+    workflow = one.workflow
     return {
-        "file": file,
-        "ok": workflow is not None,
+        "file": one.file,
+        "ok": one.ok,
         "workflow": None if workflow is None else workflow.definition.name,
         "hash": None if workflow is None else workflow.content_hash,
         "steps": None if workflow is None else len(workflow.definition.steps),
-        "problems": [problem_data(problem) for problem in problems],
+        "problems": [problem_data(problem) for problem in one.problems],
     }

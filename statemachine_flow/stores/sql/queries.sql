@@ -59,10 +59,10 @@ WHERE run = (SELECT no FROM runs WHERE id = ?) AND seq > ? ORDER BY seq;
 SELECT body FROM definitions WHERE hash = ?;
 
 -- name: insert_request
-INSERT INTO requests (run, action, by, reason, at) VALUES ((SELECT no FROM runs WHERE id = ?), ?, ?, ?, ?);
+INSERT INTO requests (run, action, by, reason, at, data) VALUES ((SELECT no FROM runs WHERE id = ?), ?, ?, ?, ?, ?);
 
 -- name: requests
-SELECT requests.id, runs.id, action, by, reason, at FROM requests JOIN runs ON runs.no = requests.run
+SELECT requests.id, runs.id, action, by, reason, at, data FROM requests JOIN runs ON runs.no = requests.run
 WHERE :run IS NULL OR runs.id = :run ORDER BY requests.id;
 
 -- name: delete_requests

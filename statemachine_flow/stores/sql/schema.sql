@@ -57,7 +57,8 @@ CREATE TABLE requests (
   action TEXT NOT NULL,
   by TEXT NOT NULL,
   reason TEXT NOT NULL,
-  at INTEGER NOT NULL
+  at INTEGER NOT NULL,
+  data BLOB NOT NULL
 ) STRICT;
 
 CREATE TRIGGER runs_begin BEFORE INSERT ON runs

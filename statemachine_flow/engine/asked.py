@@ -1,0 +1,113 @@
+"""What is asked of a run from outside, in the form in which it is also kept for a run's owner in another process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol, final
+
+from statemachine_flow.clock import Clock
+from statemachine_flow.engine.decide import Decider
+from statemachine_flow.engine.outcome import Outcome
+from statemachine_flow.plan import Node
+from statemachine_flow.values import decode_value, encode_value
+
+
+class Target(Protocol):
+    """A worker, or something that only finds out what a worker would do."""
+
+    decider: Decider
+
+    def tell(self, change: Callable[[Decider, int], None]) -> None:
+        """Let the decider hear of something."""
+
+    def as_completed(self, node: Node, output: Any) -> Outcome:
+        """The outcome of an attempt of which somebody else says what it gave."""
+        ...
+
+
+@final
+class Rehearsal:
+    """Lets a decider hear of something whose consequences are dropped.
+
+    Args:
+        decider: over a fold that nobody else uses.
+        clock: time.
+    """
+
+    def __init__(self, decider: Decider, clock: Clock) -> None:
+        self.decider = decider
+        self._clock = clock
+
+    def tell(self, change: Callable[[Decider, int], None]) -> None:
+        """See `Target.tell`."""
+        change(self.decider, self._clock.now())
+
+    def as_completed(self, node: Node, output: Any) -> Outcome:  # noqa: ARG002 - its owner will compute what is declared
+        """See `Target.as_completed`."""
+        return Outcome(status="completed", output=encode_value(output))
+
+
+def _cancel(target: Target, reason: str, by: str | None, _data: Mapping[str, Any]) -> None:
+    target.tell(lambda decider, now: decider.cancel(now, reason, by))
+
+
+def _pause(target: Target, reason: str, by: str | None, _data: Mapping[str, Any]) -> None:
+    target.tell(lambda decider, now: decider.pause(now, reason, by, interrupt=False))
+
+
+def _interrupt(target: Target, reason: str, by: str | None, _data: Mapping[str, Any]) -> None:
+    target.tell(lambda decider, now: decider.pause(now, reason, by, interrupt=True))
+
+
+def _signal(target: Target, _reason: str, by: str | None, data: Mapping[str, Any]) -> None:
+    payload, event, key = encode_value(data["payload"]), data["event"], data["key"]
+    target.tell(lambda decider, now: decider.signal(now, event=event, key=key, payload=payload, by=by))
+
+
+def _decide(target: Target, reason: str, by: str | None, data: Mapping[str, Any]) -> None:
+    target.tell(
+        lambda decider, now: decider.decide(
+            now,
+            data["step"],
+            choice=data["choice"],
+            form=data["form"],
+            by=by or "",
+            reason=reason,
+            digest=data["digest"],
+        )
+    )
+
+
+def _resolve(target: Target, _reason: str, by: str | None, data: Mapping[str, Any]) -> None:
+    path, as_ = data["step"], data["as"]
+    outcome = target.as_completed(target.decider.node(path), data["output"]) if as_ == "completed" else None
+    target.tell(lambda decider, now: decider.resolve(now, path, as_, outcome, by))
+
+
+#: What can be asked -> how it is done.
+ACTIONS: Final[Mapping[str, Callable[[Target, str, str | None, Mapping[str, Any]], None]]] = {
+    "cancel": _cancel,
+    "pause": _pause,
+    "interrupt": _interrupt,
+    "signal": _signal,
+    "decide": _decide,
+    "resolve": _resolve,
+}
+
+
+def carry_out(target: Target, action: str, reason: str, by: str | None, data: bytes) -> None:
+    """Do what was asked.
+
+    Args:
+        target: the run's worker.
+        action: a key of `ACTIONS`; one that only a newer version knows is dropped.
+        reason: why.
+        by: who asked.
+        data: what belongs to it, encoded by `values`.
+
+    Raises:
+        SmfError: the run does not allow it.
+    """
+    perform = ACTIONS.get(action)
+    if perform is not None:
+        perform(target, reason, by or None, decode_value(data) if data else {})

@@ -1,0 +1,97 @@
+"""What all rules of a run stand on: its plan, its fold, its place in the plan, and what the tick decided so far."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from statemachine_flow.engine.commands import Abort, Decision, StopChild, Timer
+from statemachine_flow.engine.results import Results
+from statemachine_flow.journal import Data, RunFold, StepFold
+from statemachine_flow.lifecycle import STEP_AT_REST
+from statemachine_flow.plan import Frontier, Node, Plan
+
+#: Run states in which steps may begin.
+AT_WORK: Final = ("running", "cancelling")
+_WITHOUT_STATE: Final = frozenset({"run.note", "run.signal", "run.unwind"})
+
+
+class Names(Protocol):
+    """Gives what expressions read, see `scope.RunNames`."""
+
+    results: Results
+
+    def __call__(
+        self, node: Node | None = None, extra: Mapping[str, Any] | None = None, own: StepFold | None = None
+    ) -> Mapping[str, Any]:
+        """The names that an expression sees."""
+        ...
+
+
+class Rules:
+    """The state that the rules of one run share.
+
+    Args:
+        plan: the run's plan.
+        fold: the run's fold, changed in place.
+        names: gives the names that expressions read.
+        rng: for the jitter of retries.
+    """
+
+    def __init__(self, plan: Plan, fold: RunFold, names: Names, rng: random.Random) -> None:
+        self.plan = plan
+        self.fold = fold
+        self.names = names
+        self.rng = rng
+        self.decision = Decision()
+        self.frontier: Frontier = plan.frontier(fold)
+        #: Steps whose child run is being stopped because it took too long.
+        self.expired: set[str] = set()
+
+    def take(self) -> Decision:
+        """What was decided since the last call."""
+        decision, self.decision = self.decision, Decision()
+        return decision
+
+    def add(self, kind: str, data: Data, now: int, path: str | None = None) -> None:
+        """Append a record."""
+        decision = self.decision
+        decision.records.append(self.fold.add(kind, data, now, path))
+        if path is not None:
+            step = self.fold.steps[path]
+            decision.changes.append((path, step.state, step.attempt))
+        elif kind not in _WITHOUT_STATE:
+            decision.states.append(self.fold.state)
+
+    def wake(self, path: str, due: int) -> None:
+        """Have a step woken."""
+        self.decision.timers.append(Timer(path, due))
+
+    def abort(self, step: StepFold, reason: str, action: str = "cancel") -> None:
+        """Give up what is under way of one step: its attempt, or its child run by `action`."""
+        if step.state == "running":
+            self.decision.aborts.append(Abort(step.id, reason))
+        elif step.waits is not None:
+            self.decision.child_stops.append(StopChild(step.waits.run, action))
+
+    def stop_reason(self, node: Node) -> str:
+        """Why nothing of a node goes on."""
+        if self.fold.state == "cancelling":
+            return "the run was cancelled"
+        scope = node.scope
+        while scope.end is None and scope.node is not None:
+            scope = scope.node.scope
+        if scope.end is not None:
+            return "the run took too long" if scope.node is None else f"step '{scope.node.path}' took too long"
+        return (
+            "too many items failed" if node.scope.kind == "items" and node.scope.stopping else "a required step failed"
+        )
+
+    def set_timers(self) -> None:
+        """Set a timer for each step that goes on by itself."""
+        if self.fold.state not in AT_WORK:
+            return
+        for step in self.fold.steps.values():
+            if step.due is not None and step.state not in STEP_AT_REST and step.id in self.frontier.nodes:
+                self.wake(step.id, step.due)
