@@ -91,7 +91,7 @@ def _compiled(text: bytes) -> Validator | str:
         draft.check_schema(schema)
         keywords = {**draft.VALIDATORS, "uniqueItems": _unique_items}
         counting = jsonschema.validators.extend(draft, {name: _counted(check) for name, check in keywords.items()})
-        validator: Validator = counting(schema, _resolver=None)
+        validator: Validator = counting(schema, registry=referencing.Registry())
     except jsonschema.exceptions.SchemaError as error:
         return f"{_path(error.absolute_path)} is not as JSON Schema has it"
     except RecursionError:

@@ -24,7 +24,7 @@ def annotation(problem: Problem) -> str:
     if problem.position is not None:
         properties = {"file": problem.position.file, "line": problem.position.line, "col": problem.position.column}
     properties["title"] = problem.kind
-    where = problem.path if problem.position is None and problem.path else None
+    where = f"at {problem.path}" if problem.position is None and problem.path else None
     listed = ",".join(
         f"{name}={_escaped(join_parts(str(value)), _IN_PROPERTIES)}" for name, value in properties.items()
     )

@@ -15,7 +15,15 @@ Layout, each module importing only from those above it:
     steps       what may be written under `steps`, level in level
     document    plain data -> `Definition`: every problem of shape
     graph       who needs whom
+    levels      a level of steps: its shape, its ids, its needs
+    routes      where states lead, and where rejections go back to
+    scopes      what expressions can begin with, place by place
     references  what expressions read
+    fields      every expression of a step, with what it can read there
+    schemas     whether an `output_schema` is one
+    settings    inputs, and what a step says beside its expressions
+    conditions  what a `when` says for sure
+    doubts      warnings
     check       `Definition` -> every problem of meaning
     schema      the published JSON Schema, made from the model
     write       `Definition` -> TOML, YAML, JSON

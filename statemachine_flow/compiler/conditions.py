@@ -95,7 +95,7 @@ def always_holds(text: str) -> bool:
     return NEVER in _facts_of(text, truth=False)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def _facts_of(text: str, *, truth: bool) -> frozenset[Fact]:
     if len(text) > _LONGEST:
         return frozenset()

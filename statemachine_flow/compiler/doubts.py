@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, final
 
-from statemachine_flow.compiler.conditions import Fact, always_holds, facts_of, never_holds
+from statemachine_flow.compiler.conditions import NEVER, Fact, always_holds, facts_of, never_holds
 from statemachine_flow.compiler.levels import Level
 from statemachine_flow.compiler.problems import Problems, shown
 from statemachine_flow.compiler.routes import reached, rewind_of, targets
@@ -19,8 +19,9 @@ from statemachine_flow.plan.joins import End, holds
 from statemachine_flow.plan.routes import DEFAULT
 from statemachine_flow.steps.approval import Approval
 
-#: Conditions about one thing that are compared with each other.
-_MOST_ABOUT_ONE: Final = 100
+#: Facts about one thing, and all in all, that are compared with each other; of more, the first ones.
+_MOST_ABOUT_ONE: Final = 60
+_MOST_FACTS: Final = 1_500
 _RUNS: Final[tuple[End, ...]] = ("completed", "failed", "skipped", "cancelled")
 _RUNS_OPTIONAL: Final[tuple[End, ...]] = ("completed", "forgiven", "skipped", "cancelled")
 _NEVER_RUNS: Final[tuple[End, ...]] = ("skipped", "cancelled")
@@ -43,7 +44,7 @@ class _Branches:
     def __init__(self, level: Level, problems: Problems) -> None:
         self._level = level
         self._problems = problems
-        self._conditions = dict.fromkeys(step.when for step in level.steps if step.when is not None)
+        self._facts = {step.when: facts_of(step.when) for step in level.steps if step.when is not None}
         #: Facts as bits.
         self._bits: dict[Fact, int] = {}
         #: Per bit, those that contradict it.
@@ -74,9 +75,11 @@ class _Branches:
 
     def _number_facts(self) -> None:
         about: dict[str, list[Fact]] = {}
-        for text in self._conditions:
-            for fact in facts_of(text):
-                if fact not in self._bits and len(same := about.setdefault(fact.subject, [])) < _MOST_ABOUT_ONE:
+        for facts in self._facts.values():
+            for fact in facts:
+                if fact in self._bits or len(self._bits) >= _MOST_FACTS:
+                    continue
+                if len(same := about.setdefault(fact.subject, [])) < _MOST_ABOUT_ONE:
                     self._bits[fact] = len(self._against)
                     self._against.append(0)
                     same.append(fact)
@@ -89,7 +92,7 @@ class _Branches:
 
     def _may_doubt(self) -> bool:
         """Whether there is anything that a step that never runs could come from."""
-        if any(self._against) or any(map(never_holds, self._conditions)):
+        if any(self._against) or any(NEVER in facts for facts in self._facts.values()):
             return True
         return any(step.trigger_rule == "any_failed" for step in self._level.steps)
 
@@ -113,8 +116,8 @@ class _Branches:
             hint = 'write trigger_rule = "none_failed" or "any_success"'
             reason = ("definition.exclusive_join", message, ("needs",), hint)
         if step.when is not None and reason is None:
-            own_true, own_false = self._of(facts_of(step.when))
-            if never_holds(step.when) or own_true & own_false:
+            own_true, own_false = self._of(self._facts[step.when])
+            if NEVER in self._facts[step.when] or own_true & own_false:
                 reason = ("definition.never_runs", f"the condition of '{step.id}' is never true", ("when",), None)
             elif own_false & true:
                 message = f"the condition of '{step.id}' excludes those of the steps that it needs"

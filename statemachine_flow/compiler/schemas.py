@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -26,21 +27,16 @@ def schema_findings(schema: Mapping[str, Any]) -> Iterator[Finding]:
         >>> [finding.message for finding in schema_findings({"$ref": "https://example.com/a.json"})]
         ["'https://example.com/a.json' lies outside the schema"]
     """
-    # Loading the library takes longer than checking most documents, and few have a schema.
-    from jsonschema import Draft202012Validator  # noqa: PLC0415
-    from jsonschema.exceptions import SchemaError  # noqa: PLC0415
-    from jsonschema.validators import validator_for  # noqa: PLC0415
-
     try:
-        validator_for(schema, default=Draft202012Validator).check_schema(schema)
-    except SchemaError as error:
+        error = _meta_error(schema)
+    except RecursionError:
+        yield Finding("definition.schema", "the schema is nested too deep")
+        return
+    if error is not None:
         path = tuple(error.absolute_path)
         place = f"'{path[-1]}'" if path else "the schema"
         hint = f"a {error.validator} of {shown(str(error.validator_value))} is expected" if error.validator else None
         yield Finding("definition.schema", f"the value of {place} is not what JSON Schema allows there", path, hint)
-        return
-    except RecursionError:
-        yield Finding("definition.schema", "the schema is nested too deep")
         return
     for path, reference in _references(schema, ()):
         if not reference.startswith("#"):
@@ -48,6 +44,22 @@ def schema_findings(schema: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("definition.schema", f"{shown(reference)} lies outside the schema", path, hint)
         elif not _leads_somewhere(schema, reference):
             yield Finding("definition.schema", f"{shown(reference)} leads to nothing in the schema", path)
+
+
+def _meta_error(schema: Mapping[str, Any]) -> Any:
+    """The most telling of the library's errors about a schema; None if it is one."""
+    # Loading the library takes longer than checking most documents, and few have a schema.
+    from jsonschema import Draft202012Validator  # noqa: PLC0415
+    from jsonschema.exceptions import best_match  # noqa: PLC0415
+    from jsonschema.validators import validator_for  # noqa: PLC0415
+
+    return best_match(_judge(validator_for(schema, default=Draft202012Validator)).iter_errors(schema))
+
+
+@lru_cache(maxsize=16)
+def _judge(draft: Any) -> Any:
+    """What validates schemas of a draft; the library's own `check_schema` makes it anew each time."""
+    return draft(draft.META_SCHEMA, format_checker=draft.FORMAT_CHECKER)
 
 
 def _references(value: Any, path: Path, *, is_names: bool = False) -> Iterator[tuple[Path, str]]:

@@ -212,12 +212,15 @@ class _Collector:
         return count
 
     def _container(self, path: Path, indent: int) -> Path:
-        """The innermost block around the entry at `path` whose entries are indented no deeper than `indent`."""
-        for end in range(len(path), 0, -1):
-            node = self._scan.root.at(path[: end - 1])
-            if node.style == "block" and column(self._text, node.children[path[end - 1]].entry) <= indent:
-                return path[: end - 1]
-        return ()
+        """The block around the entry at `path` whose entries stand deepest, but no deeper than `indent`."""
+        found: Path = ()
+        deepest = 0
+        for end, part in enumerate(path):
+            node = self._scan.root.at(path[:end])
+            # A list may stand no deeper than its key; then the outer one has the comment.
+            if node.style == "block" and deepest < (depth := column(self._text, node.children[part].entry)) <= indent:
+                found, deepest = path[:end], depth
+        return found
 
 
 def _texts(block: list[_Line]) -> list[str]:

@@ -107,7 +107,9 @@ class Document(View):
         definition, problems = structure(self._data, source)
         if definition is not None:
             problems += check(definition, source)
-        return tuple(sorted(problems, key=lambda one: (one.position.line, one.position.column) if one.position else (0, 0)))
+        return tuple(
+            sorted(problems, key=lambda one: (one.position.line, one.position.column) if one.position else (0, 0))
+        )
 
     def __repr__(self) -> str:
         state = "changed" if self.is_changed else "unchanged"
@@ -248,7 +250,9 @@ class Document(View):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self.save()
 

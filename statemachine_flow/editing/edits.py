@@ -115,7 +115,12 @@ def _put(text: str, syntax: Format, path: Path, value: Any, after: str | int | N
     if _same(old, value):
         return text
     node = parent.children[path[-1]]
-    if syntax == "toml" and node.kind == "list" and node.style == "table" and not (isinstance(value, list) and all(map(_is_mapping, value))):
+    if (
+        syntax == "toml"
+        and node.kind == "list"
+        and node.style == "table"
+        and not (isinstance(value, list) and all(map(_is_mapping, value)))
+    ):
         return _replace_table(found, path, value)
     changes = _changes(old, value)
     if changes is not None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from statemachine_flow.editing.spans import Node, line_start
 
-_AFTER_ITEM: Final = re.compile(r"[ \t]*,?[ \t]*(#[^\n]*)?\r?(\n|\Z)")
+_AFTER_ITEM: Final = re.compile(r"(?P<rest>[ \t]*(?P<comma>,)?[ \t]*(?:#[^\r\n]*)?)\r?(?:\n|\Z)")
 _COMMA: Final = re.compile(r"\s*,[ \t]*")
 
 
@@ -16,15 +16,15 @@ def insert(text: str, parent: Node, after: Node | None, entry: str) -> str:
     if not parent.children:
         return f"{text[: parent.start + 1]}{entry}{text[parent.end - 1 :]}"
     last = after or list(parent.children.values())[-1]
-    return f"{text[: last.end]}{_separator(text, last)}{entry}{text[last.end :]}"
-
-
-def _separator(text: str, last: Node) -> str:
-    """A comma, and a line of its own for the new item if the one before it has one."""
     start = line_start(text, last.entry)
     indent = text[start : last.entry]
-    is_alone = not indent.strip() and _AFTER_ITEM.match(text, last.end)
-    return f",\n{indent}" if is_alone else ", "
+    rest = _AFTER_ITEM.match(text, last.end)
+    if indent.strip() or rest is None:
+        return f"{text[: last.end]}, {entry}{text[last.end :]}"
+    # The item before has a line of its own, perhaps with a comment, so the new one gets one as well.
+    end = rest.end("rest")
+    comma, own_comma = ("", ",") if rest["comma"] else (",", "")
+    return f"{text[: last.end]}{comma}{text[last.end : end]}\n{indent}{entry}{own_comma}{text[end:]}"
 
 
 def drop(text: str, parent: Node, node: Node) -> str:

@@ -2,7 +2,7 @@
 
 A configuration says of every step whether it has not begun, is open, or how it ended. A step that is open may be
 backing off, interrupted or waiting: what it is exactly changes nothing for the others. How a step ended is kept only
-while a step that may still begin needs it, and ends that no such step can tell apart are kept as one; this is what
+while a step that has not begun needs it, and ends that no such step can tell apart are kept as one; this is what
 keeps the number of configurations small.
 
 What the engine concludes in one go - skips, begins, sweeps - is one move here. Its order is the engine's: the order
@@ -77,8 +77,8 @@ class Graph:
             1 << part.place for part in parts if part.nature == "wait" and self._may_cancel(part.place)
         )
         self._cut_to: set[Config] = set()
-        #: Steps that may still ask -> steps they ask about.
-        self._asked: dict[int, int] = {0: self._kept}
+        #: Steps that have not begun -> what `_choose` says.
+        self._spokesmen: dict[int, list[int]] = {}
         #: Properties that the last moves broke, with the moves that did.
         self.noted: list[tuple[str, Moves]] = []
 
@@ -307,19 +307,30 @@ class Graph:
         return part.begin[: walk(self._rules, part.begin)[1] + 1]
 
     def _forget(self, config: list[int]) -> Config:
-        """Leave out how steps ended whose end nobody will ask for."""
+        """Leave out how steps ended whose end nobody will ask for, or which another end says just as well."""
         pending, flags = config[_PENDING], config[_FLAGS]
-        if not pending and not config[_OPEN]:
-            return (0, 0, 0, 0, 0, 0, 0, flags & _HURT)
-        asking = pending & self._tolerant if flags & _HURT and not self._goes_on else pending
-        asked = self._asked.get(asking)
-        if asked is None:
-            asked = self._kept
-            for place in places(asking):
-                asked |= self._needs[place]
-            self._asked[asking] = asked
-        for end in range(_ENDS, _FLAGS):
-            config[end] &= asked
         if not pending:
+            if not config[_OPEN]:
+                return (0, 0, 0, 0, 0, 0, 0, flags & _HURT)
             config[_FLAGS] &= ~_HELD
+        spokesmen = self._spokesmen.get(pending)
+        if spokesmen is None:
+            spokesmen = self._spokesmen[pending] = self._choose(pending)
+        for end in range(_ENDS, _FLAGS):
+            told = 0
+            for place in places(config[end]):
+                told |= spokesmen[place]
+            config[end] = told
         return tuple(config)
+
+    def _choose(self, pending: int) -> list[int]:
+        """For each step the one that says how it ended, as a bit; none where nobody asks.
+
+        Joins look at which ends there are, not at how many. So of the steps that the same steps still ask about, the
+        first speaks for all, and has then perhaps ended in several ways.
+        """
+        first: dict[int, int] = {0: 0}
+        return [
+            1 << place if self._kept >> place & 1 else first.setdefault(dependents & pending, 1 << place)
+            for place, dependents in enumerate(self._dependents)
+        ]

@@ -51,6 +51,13 @@ class Explanation:
         return "\n".join(filter(None, parts))
 
 
+def _close(kind: str) -> list[str]:
+    """The kinds that were probably meant, in whole or by the part behind the dot."""
+    words = {**{known.rpartition(".")[2]: known for known in KINDS}, **{known: known for known in KINDS}}
+    found = difflib.get_close_matches(kind, words, n=1, cutoff=0.6)
+    return [words[word] for word in found]
+
+
 def explain(kind: str) -> Explanation:
     """Explain a kind of error.
 
@@ -67,9 +74,9 @@ def explain(kind: str) -> Explanation:
         rules: ...
     """
     if kind not in KINDS:
-        ends = [known for known in KINDS if known.partition(".")[2] == kind]
+        ends = [known for known in KINDS if known.rpartition(".")[2] == kind]
         if len(ends) != 1:
-            close = ends or difflib.get_close_matches(kind, KINDS, n=3, cutoff=0.5)
+            close = ends or _close(kind)
             hint = f"did you mean {' or '.join(repr(known) for known in close)}?" if close else None
             raise UsageError(f"there is no kind of error {kind!r}", hint=hint or "`smf explain` lists all kinds")
         kind = ends[0]

@@ -28,14 +28,12 @@ def fact_of(event: Event, signals: Mapping[int, Event], *, is_own: bool) -> str 
     """
     data = event.data
     if not is_own:
-        if event.kind == "run.unwind":
-            return f"the run began its way to the end: {data.get('outcome', '')}"
         return _with_reason(_OF_RUN[event.kind], data) if event.kind in _OF_RUN else None
     trigger = event.kind.partition(".")[2]
     if trigger in _WORDS:
         return _with_reason(_WORDS[trigger], data) + _moved(data)
     if trigger == "complete":
-        return f"completed{_taken(data, signals)}{_moved(data)}"
+        return f"completed{_decided(data)}{_taken(data, signals)}{_moved(data)}"
     return _WRITERS[trigger](data) if trigger in _WRITERS else trigger
 
 
@@ -95,6 +93,15 @@ def _error(data: Mapping[str, Any]) -> str:
 
 def _moved(data: Mapping[str, Any]) -> str:
     return f"; the token went to {data['next']}" if data.get("next") is not None else ""
+
+
+def _decided(data: Mapping[str, Any]) -> str:
+    """Of an approval, what was decided."""
+    output = data.get("output")
+    if not isinstance(output, Mapping) or not {"decision", "by", "digest"} <= output.keys():
+        return ""
+    reason = f": {output['reason']}" if output.get("reason") else ""
+    return f" with the decision {output['decision']!r} by {output['by']}{reason}"
 
 
 def _taken(data: Mapping[str, Any], signals: Mapping[int, Event]) -> str:

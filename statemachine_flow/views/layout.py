@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -141,7 +142,7 @@ def _size(node: Node) -> _Size:
         return _Size(_MARK, _MARK)
     lines = (title(node), *node.marks)
     beside = 2.5 * PADDING if node.kind in _POINTED else PADDING
-    width = max(_NARROWEST, max(map(len, lines)) * _CHARACTER + 2 * beside)
+    width = max(_NARROWEST, 2.0 * math.ceil((max(map(len, lines)) * _CHARACTER) / 2 + beside))
     height = len(lines) * LINE_HEIGHT + 2 * PADDING
     if node.inside is None:
         return _Size(width, height, lines)

@@ -20,32 +20,50 @@ def now_lines(run: Run, path: str, place: Place, events: Sequence[Event], defini
         run: the run as it stands.
         path: of the step.
         place: where it stands in the definition.
-        events: the records about the step.
+        events: the run's journal.
         definition: what the run executes.
     """
     view = run.steps.get(path)
     state = "pending" if view is None else str(view.state)
     if state not in _OPEN:
         return
+    yield from _of_run(run)
+    if run.state not in ("pending", "running", "paused"):
+        return
+    if place.prefix.startswith("@") and not any(event.kind == "run.unwind" for event in events):
+        yield "the run to come to its end"
+    elif state == "pending":
+        yield from _pending(run, place, view, definition)
+    elif state == "waiting":
+        yield last_wait(path, events)
+    elif view is not None:
+        yield _attempt(state, view, place)
+
+
+def _of_run(run: Run) -> Iterator[str]:
+    """What holds back every step of the run."""
     if run.state == "paused":
         yield "the run is paused" + (f": {run.reason}" if run.reason else "")
-    elif run.state in ("running", "cancelling") and run.owner is None:
-        yield "nobody works on the run: `smf resume` goes on with it"
     elif run.state not in ("pending", "running"):
         yield f"the run is {run.state}: it will not begin by itself"
-        return
-    if state == "pending":
-        yield from _pending(run, place, view, definition)
-    elif state == "backing_off" and view is not None:
-        yield f"the next attempt, which may begin at {_time(view)}"
-    elif state == "waiting":
-        last = next((event for event in reversed(events) if event.kind == "step.wait"), None)
-        yield "nothing known" if last is None else awaited(last.data)
-    elif state == "running":
-        yield "the attempt under way" if view is None else f"attempt {view.attempt}, which is under way"
-    elif state == "interrupted":
-        is_once = place.step.delivery == "at_most_once"
-        yield "somebody to say whether it took effect" if is_once else "a new attempt, once the run goes on"
+    elif run.owner is None:
+        yield "nobody works on the run: `smf resume` goes on with it"
+
+
+def _attempt(state: str, view: StepView, place: Place) -> str:
+    if state == "backing_off":
+        return f"the next attempt, which may begin at {_time(view)}"
+    if state == "running":
+        return f"attempt {view.attempt}, which is under way"
+    is_once = place.step.delivery == "at_most_once"
+    return "somebody to say whether it took effect" if is_once else "a new attempt, once the run goes on"
+
+
+def last_wait(path: str, events: Sequence[Event]) -> str:
+    """What a waiting step waits for, by the last record that says so."""
+    waits = (event for event in reversed(events) if event.kind == "step.wait" and event.step == path)
+    last = next(waits, None)
+    return "nothing known" if last is None else awaited(last.data)
 
 
 def _time(view: StepView) -> str:

@@ -13,10 +13,11 @@ from statemachine_flow.errors import UsageError
 from statemachine_flow.model import Definition
 from statemachine_flow.plan.joins import end_of, holds
 from statemachine_flow.views.facts import fact_of
-from statemachine_flow.views.pending import now_lines
+from statemachine_flow.views.pending import last_wait, now_lines
 from statemachine_flow.views.places import Place, find
 
 _AT_REST: Final = ("completed", "failed", "skipped", "cancelled")
+_ENDS: Final = ("step.complete", "step.fail", "step.skip", "step.cancel")
 
 
 @attrs.frozen(kw_only=True)
@@ -79,28 +80,30 @@ def explain_step(run: Run, step: str, events: Iterable[Event], definition: Defin
     found = list(events)
     facts = tuple(_facts(found, step))
     began = any(event.step == step and event.kind == "step.start" for event in found)
+    verdict = _verdict(run, place, view, state, began=began)
     return Story(
         run=run.id,
         step=step,
         state=state,
-        verdict=_verdict(run, place, view, state, began=began),
-        rules=tuple(_rules(run, place, state, began=began)),
+        verdict=f"it waits for {last_wait(step, found)}" if state == "waiting" else verdict,
+        rules=(*_occasion(place, found), *_rules(run, place, state, began=began)),
         facts=facts,
-        now=tuple(now_lines(run, step, place, [event for event in found if event.step == step], definition)),
+        now=tuple(now_lines(run, step, place, found, definition)),
     )
 
 
 def _facts(events: Iterable[Event], step: str) -> Iterator[Fact]:
     signals = {event.seq: event for event in events if event.kind == "run.signal"}
-    has_begun = False
+    is_open = True
     for event in events:
         is_own = event.step == step
-        # Of the run itself, what happened while the step was there to be touched by it.
-        if is_own or (has_begun and event.step is None):
+        # Of the run itself, what happened while the step could be touched by it.
+        if is_own or (event.step is None and (is_open or event.kind == "run.retry")):
             text = fact_of(event, signals, is_own=is_own)
             if text is not None:
                 yield Fact(seq=event.seq, at=event.at, text=text)
-        has_begun = has_begun or is_own
+        if is_own:
+            is_open = event.kind not in _ENDS
 
 
 def _end(run: Run, place: Place, need: str) -> tuple[str, str]:
@@ -117,6 +120,18 @@ def _join(run: Run, place: Place) -> bool | None:
     """Whether the trigger rule holds; None while it is not decided."""
     ends = [_end(run, place, need)[1] for need in place.step.needs]
     return None if "" in ends else holds(place.step.trigger_rule, ends)  # type: ignore[arg-type]  # none is open
+
+
+def _occasion(place: Place, events: Iterable[Event]) -> Iterator[str]:
+    """Of a handler, what it is for and whether that came."""
+    if not place.prefix.startswith("@"):
+        return
+    unwinding = next((event for event in events if event.kind == "run.unwind"), None)
+    name = place.prefix[1:].partition("/")[0]
+    if unwinding is None:
+        yield f"{name}: carried out once the run comes to its end"
+    else:
+        yield f"{name}: the run was on its way to {unwinding.data.get('outcome')} (record {unwinding.seq})"
 
 
 def _rules(run: Run, place: Place, state: str, *, began: bool) -> Iterator[str]:
@@ -165,6 +180,6 @@ def _why_skipped(run: Run, place: Place, reason: str, *, began: bool) -> str:
     if place.start is None and not place.is_item and _join(run, place) is False:
         ends = ", ".join(f"{need} {_end(run, place, need)[0]}" for need in step.needs) or "it needs no step"
         return f"its rule {step.trigger_rule} does not hold: {ends}"
-    if step.when is not None and not began and "when" in (reason or "when"):
+    if step.when is not None and not began and "condition" in reason:
         return f"its condition is false: {step.when}"
     return reason or "it was not needed"

@@ -405,39 +405,7 @@ def test_events_are_lines_or_json_lines(smf: Any, run_of: Callable[..., str]) ->
     ]
 
 
-# --- graph, schema
-
-
-def test_graph_draws_a_tree_and_mermaid(smf: Any) -> None:
-    both = smf("graph", "bad.toml").out
-    tree, mermaid = (smf("graph", "bad.toml", "--format", form).out for form in ("tree", "mermaid"))
-
-    assert both == f"{tree}\n{mermaid}"
-    assert tree.splitlines()[0] == "fine (run)"
-    assert mermaid.startswith('flowchart TD\n  s0["fine (run)"]\n')
-
-
-def test_graph_of_a_run_shows_states(smf: Any, run_of: Callable[..., str]) -> None:
-    run = run_of("bad.toml")
-    data = smf("graph", run, "--json").json
-
-    assert {node["id"]: node["state"] for node in data["nodes"]} == {
-        "fine": "completed",
-        "breaks": "failed",
-        "after": "skipped",
-    }
-    assert data["edges"] == [{"from": "fine", "to": "breaks"}, {"from": "breaks", "to": "after"}]
-    assert "breaks (run) failed" in smf("graph", run, "--format", "tree").out
-    assert '["breaks (run) failed"]:::failed' in smf("graph", run, "--format", "mermaid").out
-
-
-def test_graph_draws_a_chain_of_2000_steps_as_a_column(smf: Any, folder: Path) -> None:
-    steps = ['s0 = { run = "true" }', *(f's{n} = {{ needs = ["s{n - 1}"], run = "true" }}' for n in range(1, 2000))]
-    (folder / "deep.toml").write_text('dsl = "1"\nname = "deep"\n[steps]\n' + "\n".join(steps))
-    lines = smf("graph", "deep.toml", "--format", "tree").out.splitlines()
-
-    assert len(lines) == 2000
-    assert max(map(len, lines)) < 40
+# --- schema
 
 
 def test_schema_is_the_published_one(smf: Any) -> None:

@@ -59,7 +59,39 @@ SHAPE = {
     "unknown field of the document": case(
         toml('timout = "5s"\nsteps.a.call = "f"\n'), "definition.unknown_field timout 3"
     ),
-    "field of a later version": case(toml('start = "a"\nsteps.a.call = "f"\n'), "definition.unknown_field start 3"),
+    "field of a later version": case(toml('sandbox = "a"\nsteps.a.call = "f"\n'), "definition.unknown_field sandbox 3"),
+    "field of a step at the top": case(toml('retry = {}\nsteps.a.call = "f"\n'), "definition.unknown_field retry 3"),
+    "start is a list": case(toml('start = ["a"]\nsteps.a.call = "f"\n'), "definition.type start 3"),
+    "continue_on_error is text": case(
+        toml('continue_on_error = "yes"\nsteps.a.call = "f"\n'), "definition.type continue_on_error 3"
+    ),
+    "compensate of the workflow is a step": case(
+        toml('compensate = { call = "f" }\nsteps.a.call = "f"\n'), "definition.type compensate 3"
+    ),
+    "checkpoint is wrong everywhere": case(
+        toml('checkpoint = { every = "hour", durability = true, keep = 0, at = 1 }\nsteps.a.call = "f"\n'),
+        "definition.range checkpoint.every 3",
+        "definition.type checkpoint.durability 3",
+        "definition.range checkpoint.keep 3",
+        "definition.unknown_field checkpoint.at 3",
+    ),
+    "budget is wrong everywhere": case(
+        toml('budget = { cost_usd = -1, tokens = 2.5 }\nsteps.a.call = "f"\n'),
+        "definition.range budget.cost_usd 3",
+        "definition.type budget.tokens 3",
+    ),
+    "handlers are empty": case(
+        toml('steps.a.call = "f"\n[finally]\n'),
+        "definition.range finally 4",
+    ),
+    "a handler has a compensation": case(
+        toml('steps.a.call = "f"\non_failure.b = { call = "f", compensate = { call = "g" } }\n'),
+        "definition.unknown_field on_failure.b.compensate 4",
+    ),
+    "a step inside a handler has a compensation": case(
+        toml('steps.a.call = "f"\nfinally.b.steps.c = { call = "f", compensate = { call = "g" } }\n'),
+        "definition.unknown_field finally.b.steps.c.compensate 4",
+    ),
     "version as a number": case(yaml("version: 1.10\nsteps: {a: {call: f}}\n"), "definition.type version 3"),
     "max_parallel is zero": case(toml('max_parallel = 0\nsteps.a.call = "f"\n'), "definition.range max_parallel 3"),
     "max_parallel is too high": case(
@@ -109,15 +141,134 @@ SHAPE = {
     "a step is a list": case(yaml("steps:\n  a: [echo]\n"), "definition.type steps.a 4"),
     "no verb": case(toml_step("needs = []"), "definition.verb steps.a 4"),
     "two verbs": case(toml_step('call = "f", run = "x"'), "definition.verb steps.a 4"),
-    "verb of a later version": case(
-        yaml_step("agent: reviewer\nprompt: hi"),
-        "definition.verb steps.a 5",
-        "definition.unknown_field steps.a.agent 5",
-        "definition.unknown_field steps.a.prompt 6",
+    "two verbs, one of them a group": case(
+        toml_step('call = "f", steps = { b = { call = "f" } }'), "definition.verb steps.a 4"
     ),
     "env on a call": case(toml_step('call = "f", env = { A = "1" }'), "definition.unknown_field steps.a.env 4"),
     "with on a run": case(toml_step('run = "x", with = { a = 1 }'), "definition.unknown_field steps.a.with 4"),
-    "for_each": case(toml_step('call = "f", for_each = "x"'), "definition.unknown_field steps.a.for_each 4"),
+    "sandbox": case(toml_step('call = "f", sandbox = "x"'), "definition.unknown_field steps.a.sandbox 4"),
+    "for_each is text": case(toml_step('call = "f", for_each = "x"'), "definition.type steps.a.for_each 4"),
+    "for_each is wrong everywhere": case(
+        toml_step(
+            'call = "f", for_each = { items = 5, as = "My Item", key = 1, max_parallel = 0, max_failures = "110%", x = 1 }'
+        ),
+        "definition.type steps.a.for_each.items 4",
+        "definition.name steps.a.for_each.as 4",
+        "definition.type steps.a.for_each.key 4",
+        "definition.range steps.a.for_each.max_parallel 4",
+        "definition.range steps.a.for_each.max_failures 4",
+        "definition.unknown_field steps.a.for_each.x 4",
+    ),
+    "for_each without items": case(
+        toml_step('call = "f", for_each = {}'), "definition.missing_field steps.a.for_each.items 4"
+    ),
+    "a matrix of text": case(toml_step('call = "f", matrix = { os = "x" }'), "definition.type steps.a.matrix.os 4"),
+    "a matrix with nothing in it": case(
+        toml_step('call = "f", matrix = { os = [] }'), "definition.range steps.a.matrix.os 4"
+    ),
+    "repeat without until": case(
+        toml_step('call = "f", repeat = { max = 3 }'), "definition.missing_field steps.a.repeat.until 4"
+    ),
+    "repeat is wrong everywhere": case(
+        toml_step('call = "f", repeat = { until = true, max = 0, delay = 5 }'),
+        "definition.type steps.a.repeat.until 4",
+        "definition.range steps.a.repeat.max 4",
+        "definition.type steps.a.repeat.delay 4",
+    ),
+    "next is a number": case(toml_step('call = "f", next = 1'), "definition.type steps.a.next 4"),
+    "next maps to a list": case(toml_step('call = "f", next = { x = ["b"] }'), "definition.type steps.a.next.x 4"),
+    "a route is text": case(toml_step('call = "f", next = ["b"]'), "definition.type steps.a.next[0] 4"),
+    "a route with another field": case(
+        toml_step('call = "f", next = [{ if = "x", goto = "b" }]'), "definition.unknown_field steps.a.next[0].if 4"
+    ),
+    "max_visits is zero": case(toml_step('call = "f", max_visits = 0'), "definition.range steps.a.max_visits 4"),
+    "trigger_rule is another word": case(
+        toml_step('call = "f", trigger_rule = "one_success"'), "definition.range steps.a.trigger_rule 4"
+    ),
+    "delivery is another word": case(
+        toml_step('call = "f", delivery = "exactly_once"'), "definition.range steps.a.delivery 4"
+    ),
+    "secrets with a bad name": case(toml_step('call = "f", secrets = ["A-B"]'), "definition.name steps.a.secrets[0] 4"),
+    "output_schema is text": case(
+        toml_step('call = "f", output_schema = "x"'), "definition.type steps.a.output_schema 4"
+    ),
+    "an agent without a prompt": case(toml_step('agent = "x"'), "definition.missing_field steps.a.prompt 4"),
+    "with on an approval": case(
+        toml_step('approval = { prompt = "x" }, with = {}'), "definition.unknown_field steps.a.with 4"
+    ),
+    "what only bodies have, on a wait": case(
+        yaml_step("wait: {for: 5s}\ntimeout: 5s\nretry: {}\nverify: f\nsecrets: []\nidempotency_key: x"),
+        "definition.unknown_field steps.a.timeout 6",
+        "definition.unknown_field steps.a.retry 7",
+        "definition.unknown_field steps.a.verify 8",
+        "definition.unknown_field steps.a.secrets 9",
+        "definition.unknown_field steps.a.idempotency_key 10",
+    ),
+    "what only bodies have, on a group": case(
+        yaml_step("steps: {b: {call: f}}\ntimeout: 5s\nretry: {}\ndelivery: at_most_once"),
+        "definition.unknown_field steps.a.delivery 8",
+    ),
+    "transaction on a run": case(
+        toml_step('run = "x", transaction = true'), "definition.unknown_field steps.a.transaction 4"
+    ),
+    "start on a call": case(toml_step('call = "f", start = "b"'), "definition.unknown_field steps.a.start 4"),
+    "an approval is wrong everywhere": case(
+        yaml_step(
+            "approval:\n  approvers: lead\n  form: {x: text, y: {typ: string}}\n  choices: []\n"
+            "  deadline: {after: 5}\n  on_reject: again\n  promt: x"
+        ),
+        "definition.missing_field steps.a.approval.prompt 5",
+        "definition.type steps.a.approval.approvers 6",
+        "definition.range steps.a.approval.form.x 7",
+        "definition.unknown_field steps.a.approval.form.y.typ 7",
+        "definition.range steps.a.approval.choices 8",
+        "definition.type steps.a.approval.deadline.after 9",
+        "definition.range steps.a.approval.on_reject 10",
+        "definition.unknown_field steps.a.approval.promt 11",
+    ),
+    "a wait is wrong everywhere": case(
+        toml_step('wait = { for = 5, event = "", then = "go", timeout = 5 }'),
+        "definition.type steps.a.wait.for 4",
+        "definition.range steps.a.wait.event 4",
+        "definition.range steps.a.wait.then 4",
+        "definition.type steps.a.wait.timeout 4",
+    ),
+    # steps inside steps
+    "a group of nothing": case(toml_step("steps = {}"), "definition.range steps.a.steps 4"),
+    "a group is text": case(toml_step('steps = "b"'), "definition.type steps.a.steps 4"),
+    "steps of groups are wrong": case(
+        yaml("steps:\n  ci:\n    steps:\n      lint:\n        run: 5\n        tiemout: 5s\n      B: {call: f}\n"),
+        "definition.type steps.ci.steps.lint.run 6",
+        "definition.unknown_field steps.ci.steps.lint.tiemout 7",
+        "definition.name steps.ci.steps.B 8",
+    ),
+    "listed steps of groups are wrong": case(
+        yaml("steps:\n  - id: ci\n    steps:\n      - run: x\n      - {id: b, call: 5}\n"),
+        "definition.missing_field steps[0].steps[0].id 6",
+        "definition.type steps[0].steps[1].call 7",
+    ),
+    "a group and a step in it are wrong": case(
+        toml_step("optional = 1, steps = { b = { steps = { c = { run = [] } } } }"),
+        "definition.type steps.a.optional 4",
+        "definition.range steps.a.steps.b.steps.c.run 4",
+    ),
+    "a compensation is wrong": case(
+        toml_step('call = "f", compensate = { id = "x", run = 1, when = "true", needs = [] }'),
+        "definition.unknown_field steps.a.compensate.id 4",
+        "definition.type steps.a.compensate.run 4",
+        "definition.unknown_field steps.a.compensate.when 4",
+        "definition.unknown_field steps.a.compensate.needs 4",
+    ),
+    "a compensation is a name": case(toml_step('call = "f", compensate = "g"'), "definition.type steps.a.compensate 4"),
+    "a workflow is a list": case(toml_step("workflow = []"), "definition.type steps.a.workflow 4"),
+    "a workflow is empty": case(toml_step('workflow = ""'), "definition.range steps.a.workflow 4"),
+    "an inline workflow is wrong": case(
+        yaml_step("workflow:\n  dsl: 2\n  timout: 5s\n  steps:\n    b: {call: 5}"),
+        "definition.missing_field steps.a.workflow.name 5",
+        "definition.version steps.a.workflow.dsl 6",
+        "definition.unknown_field steps.a.workflow.timout 7",
+        "definition.type steps.a.workflow.steps.b.call 9",
+    ),
     "depends_on": case(toml_step('call = "f", depends_on = ["b"]'), "definition.unknown_field steps.a.depends_on 4"),
     "id in a mapping": case(toml_step('id = "a", call = "f"'), "definition.unknown_field steps.a.id 4"),
     "call is a number": case(toml_step("call = 5"), "definition.type steps.a.call 4"),

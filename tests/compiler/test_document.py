@@ -15,6 +15,7 @@ from statemachine_flow.compiler.suggest import LATER
 from statemachine_flow.errors import DefinitionError, Problem
 from statemachine_flow.model import MAX_STEPS, Defaults, Definition, Input, RetryPolicy, Step
 from statemachine_flow.steps.call import Call
+from statemachine_flow.steps.group import Group
 from statemachine_flow.steps.run import Run
 from tests.compiler.cases import SHAPE, Case, toml, toml_step
 from tests.strategies.definitions import definitions, values
@@ -211,7 +212,18 @@ def test_a_word_of_a_later_version_is_named_as_such(word: str) -> None:
         ('call = "f", depends_on = []', "did you mean 'needs'?"),
         ('call = "f", args = {}', "did you mean 'with'?"),
         ('call = "f", env = {}', "'env' belongs to steps with 'run'"),
-        ('run = "x", with = {}', "'with' belongs to steps with 'call'"),
+        ('run = "x", with = {}', "'with' belongs to steps with 'call', 'agent' or 'workflow'"),
+        ('call = "f", foreach = {}', "did you mean 'for_each'?"),
+        ('call = "f", depends = []', "did you mean 'needs'?"),
+        ('call = "f", rollback = "x"', "did you mean 'compensate'?"),
+        ('call = "f", max_attempts = 3', "'max_attempts' stands inside `retry`"),
+        ('call = "f", budget = {}', "'budget' stands at the top of a document"),
+        (
+            'wait = { for = "5s" }, retry = {}',
+            "'retry' belongs to steps with 'call', 'run', 'agent', 'workflow' or 'steps'",
+        ),
+        ('call = "f", compensate = { call = "g", when = "x" }', "'when' has no meaning in a compensation"),
+        ('call = "f", for_each = { items = [], max_failures = "10" }', "write 10, without quotes, for a number"),
         ('call = "f", timeout = 90', 'write "1m30s"'),
         ('call = "f", needs = "b"', 'write ["b"]'),
         ('call = "f", retry = { jitter = "ful" }', "did you mean 'full'?"),
@@ -264,6 +276,45 @@ def test_case_19_too_many_steps_are_refused_before_they_are_looked_at() -> None:
     assert only_problem({"dsl": "1", "name": "w", "steps": steps}).kind == "definition.too_many"
 
 
+def test_case_19_steps_count_wherever_they_stand() -> None:
+    def level(count: int) -> dict[str, Any]:
+        return {f"s{number}": {"call": "f"} for number in range(count)}
+
+    half = MAX_STEPS // 2
+    steps = {"a": {"steps": level(half)}, "b": {"workflow": {"name": "w", "steps": level(half - 4)}}}
+    undone = {"c": {"call": "f", "compensate": {"call": "g"}}}
+    _, fits = structure({"dsl": "1", "name": "w", "steps": {**steps, **undone}})
+    _, problems = structure({"dsl": "1", "name": "w", "steps": {**steps, **undone}, "finally": level(1)})
+
+    assert fits == []
+    assert [(problem.kind, problem.path) for problem in problems] == [("definition.too_many", "finally")]
+
+
+def test_what_is_wrong_everywhere_and_deep_takes_no_longer_for_being_deep() -> None:
+    """Each level is looked at once, whatever is wrong below it; looking twice would take 2 to the 30th."""
+    step: dict[str, Any] = {"run": 5}
+    for _ in range(30):
+        step = {"optional": 1, "steps": {"a": step}}
+
+    _, problems = structure({"dsl": "1", "name": "w", "steps": {"a": step}})
+    assert len(problems) == 31
+
+
+def test_a_step_in_a_group_with_something_wrong_is_still_looked_at() -> None:
+    """What is sound of a level is there for the checks of meaning."""
+    inner = {"b": {"call": "f", "optional": 1}, "c": {"call": "f", "needs": ["b"]}}
+    definition, problems = structure({"dsl": "1", "name": "w", "steps": {"a": {"steps": inner, "timeout": 5}}})
+
+    assert len(problems) == 2
+    assert definition is not None
+    (group,) = definition.steps
+    assert isinstance(group.verb, Group)
+    assert [(step.id, step.verb, step.needs) for step in group.verb.steps] == [
+        ("b", Call(call="f"), ()),
+        ("c", Call(call="f"), ("b",)),
+    ]
+
+
 @pytest.mark.parametrize("value", ["-1", "0", "0.0", "-0.5", "true", '"0s"', '"5 minutes-ish"', '"-5s"', '"1e9999s"'])
 @pytest.mark.parametrize("field", ["timeout = {}", "retry = {{ delay = {} }}", "retry = {{ max_delay = {} }}"])
 def test_case_20_what_is_no_duration_is_out_of_range(field: str, value: str) -> None:
@@ -279,7 +330,7 @@ def test_case_20_an_absurd_number_of_attempts_is_out_of_range() -> None:
 @pytest.mark.parametrize("word", ["include", "extends", "import"])
 @pytest.mark.parametrize("target", ["../../etc/passwd", "https://localhost:1/x", "w.toml"])
 def test_case_21_nothing_is_included(word: str, target: str) -> None:
-    """The language has no way to name another document, so none is opened."""
+    """Another document is only ever a step of its own, so none is opened."""
     problem = only_problem(toml(f'{word} = "{target}"\nsteps.a.call = "f"\n'))
 
     assert problem.kind == "definition.unknown_field"
@@ -296,7 +347,10 @@ def test_arbitrary_data_gives_problems_and_no_other_error(data: Any) -> None:
     assert problems
 
 
-KEYS = sorted({"dsl", "name", "steps", "inputs", "outputs", "a", "call", "run", "needs", "retry", "with", "env", "id"})
+KEYS = sorted(
+    {"dsl", "name", "steps", "inputs", "outputs", "a", "call", "run", "needs", "retry", "with", "env", "id"}
+    | {"for_each", "matrix", "repeat", "next", "workflow", "approval", "wait", "compensate", "on_failure", "start"}
+)
 TREES = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from(["1", "a", "b", "5s", "${{ x"]),
     lambda below: st.lists(below, max_size=3) | st.dictionaries(st.sampled_from(KEYS), below, max_size=4),

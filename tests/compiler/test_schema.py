@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 
-from statemachine_flow.compiler.read import read_text
+from statemachine_flow.compiler.read import read_file, read_text
 from statemachine_flow.compiler.schema import json_schema
 from statemachine_flow.errors import DefinitionError
 from statemachine_flow.model import Definition
@@ -84,6 +84,16 @@ def test_the_schema_accepts_what_is_wrong_only_in_meaning(name: str) -> None:
 @given(definitions())
 def test_the_schema_accepts_every_definition(definition: Definition) -> None:
     jsonschema.Draft7Validator(SCHEMA).validate(definition.tree())
+
+
+VALID = Path(__file__).resolve().parents[2] / "dsl" / "conformance" / "v1" / "valid"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(VALID.rglob("*.toml")), ids=lambda path: path.relative_to(VALID).with_suffix("").as_posix()
+)
+def test_the_schema_accepts_every_valid_case_of_the_language(path: Path) -> None:
+    jsonschema.Draft7Validator(SCHEMA).validate(read_file(path)[0])
 
 
 def test_every_field_is_described_for_editors() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import statemachine_flow as smf
+from statemachine_flow.agents import AgentReply
 from statemachine_flow.testing import ManualClock
 
 #: By how much the clock moves at a time, in seconds; times in cases are multiples of it.
@@ -37,7 +38,7 @@ class Stage:
         self._max_parallel = workflow.definition.max_parallel or math.inf
         self._goes_on = workflow.definition.continue_on_error
         self._changed = asyncio.Event()
-        self._begun = False
+        self._heard = 0
         #: Steps of the run with a record of a start and none of an end.
         self._running: set[str] = set()
         #: Of these, and of steps of child runs, those that sleep.
@@ -45,7 +46,7 @@ class Stage:
         #: Step -> when it goes on by itself, in microseconds, and whether it takes a place then.
         self._due: dict[str, tuple[int, bool]] = {}
         decisions = [{**one, "step": path} for path, ones in case.get("decisions", {}).items() for one in ones]
-        acts = [*case.get("signals", ()), *decisions]
+        acts = [*case.get("signals", ()), *decisions, *case.get("controls", ())]
         #: What happens outside: at a time, when a step gets a state, and when the run waits for nothing else.
         self._timed = sorted((act for act in acts if "at" in act), key=lambda act: float(act["at"]))
         self._prompted = [act for act in acts if "when" in act]
@@ -53,7 +54,7 @@ class Stage:
         self._start = self.clock.now()
         self._tasks: set[asyncio.Task[None]] = set()
         #: Whether the engine works on the run.
-        self.is_on = True
+        self._is_on = True
 
     # --- what the document calls
 
@@ -64,11 +65,11 @@ class Stage:
     async def agent(self, request: Any) -> Any:
         """Stands for every agent that the document asks."""
         script = await self._attempt(request.context, {"prompt": request.prompt, **request.with_})
-        return smf.AgentReply(script.get("output"), **script.get("usage", {}))
+        return AgentReply(script.get("output"), **script.get("usage", {}))
 
     async def _attempt(self, context: smf.StepContext, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         is_own = context.run_id == RUN
-        path = context.step_id if is_own else f"{context.run_id}:{context.step_id}"
+        path = context.path if is_own else f"{context.run_id}:{context.path}"
         self.arguments.setdefault(path, []).append(arguments)
         script = dict(enumerate(self._case.get("attempts", {}).get(path, ()), 1)).get(context.attempt, {})
         if "takes" in script:
@@ -90,7 +91,7 @@ class Stage:
     # --- the passing of time
 
     def hear(self, event: smf.Event) -> None:
-        self._begun = True
+        self._heard += 1
         trigger = event.kind.removeprefix("step.")
         if event.step is not None:
             self._running.discard(event.step)
@@ -109,18 +110,26 @@ class Stage:
             self._prompted.remove(act)
             task = asyncio.get_running_loop().create_task(self._do(act))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._done)
+        self._changed.set()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         self._changed.set()
 
     async def pass_time(self) -> None:
         while True:
-            for _ in range(20):  # what the last tick set off, on the loop
-                await asyncio.sleep(0)
+            await self._settle()
             if self._is_idle():
                 await self._tick()
             else:
                 self._changed.clear()
                 await self._changed.wait()
+
+    @staticmethod
+    async def _settle() -> None:
+        for _ in range(20):  # what the last tick set off, on the loop
+            await asyncio.sleep(0)
 
     async def _tick(self) -> None:
         self.clock.advance(TICK)
@@ -130,8 +139,17 @@ class Stage:
     def _is_idle(self) -> bool:
         has_place = len(self._running) < self._max_parallel
         overdue = any(due <= self.clock.now() and (has_place or not begins) for due, begins in self._due.values())
-        is_quiet = self._begun and not self._tasks and not overdue
-        return self.is_on and is_quiet and len(self._running) == self._asleep[True]
+        is_quiet = self._heard and not self._tasks and not overdue
+        return bool(self._is_on and is_quiet) and len(self._running) == self._asleep[True]
+
+    def rest(self) -> None:
+        """Time passes by itself no more."""
+        self._is_on = False
+
+    def go_on(self) -> None:
+        """The engine works on the run again."""
+        self._is_on = True
+        self._changed.set()
 
     # --- what happens outside
 
@@ -143,14 +161,20 @@ class Stage:
                     self._asked.remove(act)
                     await self._do(act)
                     return True
-        is_expected = bool(run.waiting and self._timed)
-        count = len(self._timed)
-        while is_expected and len(self._timed) == count:
+        heard, left = self._heard, len(self._timed)
+        has_end = any(view.due_at is not None for view in run.waiting)
+        if not run.waiting or not (left or has_end):
+            return False
+        while self._heard == heard and len(self._timed) == left:
             await self._tick()
-        return is_expected
+            await self._settle()
+        return True
 
     async def _do(self, act: Mapping[str, Any]) -> None:
         with refused(act["refused"]) if "refused" in act else contextlib.nullcontext():
+            if "do" in act:
+                await getattr(self.engine, act["do"])(RUN)
+                return
             if "event" in act:
                 await self.engine.signal(RUN, act["event"], act.get("payload"), key=act.get("key"))
                 return
@@ -158,8 +182,7 @@ class Stage:
             if act["decision"] == "reject":
                 await self.engine.reject(RUN, act["step"], **more)
             else:
-                choice = None if act["decision"] == "approve" else act["decision"]
-                await self.engine.approve(RUN, act["step"], choice=choice, **more)
+                await self.engine.approve(RUN, act["step"], choice=act["decision"], **more)
 
 
 @contextlib.contextmanager
@@ -187,7 +210,7 @@ def named(tree: Any, *keys: str) -> Iterator[str]:
 
 async def carry_out(document: Path, case: Mapping[str, Any], store: str) -> tuple[smf.Run, list[smf.Event], Stage]:
     workflow = smf.load(document)
-    children = {name: smf.load(json.dumps(tree)) for name, tree in case.get("workflows", {}).items()}
+    children = {name: smf.load(json.dumps(tree, indent=1)) for name, tree in case.get("workflows", {}).items()}
     trees = [workflow.definition.tree(), *case.get("workflows", {}).values()]
     stage = Stage(case, workflow)
 
@@ -206,15 +229,22 @@ async def carry_out(document: Path, case: Mapping[str, Any], store: str) -> tupl
         await stack.enter_async_context(engine())
         passing = asyncio.create_task(stage.pass_time())
         run = await stage.engine.run(workflow, case.get("inputs"), run_id=RUN, on_event=stage.hear)
+        retries = case.get("retries", 0)
         while True:
-            stage.is_on = False
+            stage.rest()
             if case.get("kill_at_waits") and run.waiting:
                 await stack.aclose()
                 await stack.enter_async_context(engine())
-            if not await stage.answer(run):
+            if run.state == "failed" and retries:
+                retries -= 1
+                stage.go_on()
+                run = await stage.engine.retry(RUN, on_event=stage.hear)
+            elif await stage.answer(run):
+                stage.go_on()
+                is_new = case.get("kill_at_waits")
+                run = await (stage.engine.resume(RUN, on_event=stage.hear) if is_new else stage.engine.wait(RUN))
+            else:
                 break
-            stage.is_on = True
-            run = await stage.engine.resume(RUN, on_event=stage.hear)
         passing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await passing

@@ -39,8 +39,10 @@ RULE = re.compile(r"^\*\*([A-Z]+-\d+)\.\*\* ", re.MULTILINE)
 TEXT = REFERENCE.read_text(encoding="utf-8")
 EXPECTED = sorted(path for path in CASES.rglob("*.json") if is_expectation(path))
 
-#: Of a path, not of what a document holds; or of what the engine was given.
-NOT_IN_A_DOCUMENT = {"definition.format", "definition.not_a_file", "definition.agent", "definition.workflow"}
+#: Of a path, not of what a document holds.
+NOT_IN_A_DOCUMENT = {"definition.format", "definition.not_a_file"}
+#: Of what the engine was given, and of other files: known when a run is started.
+WHEN_A_RUN_STARTS = {"definition.agent", "definition.include", "definition.workflow"}
 #: Of a document that is valid: it is warned of.
 WARNINGS = {"definition.exclusive_join", "definition.never_ends", "definition.never_runs"}
 #: No case cuts an attempt off; the engine's tests do.
@@ -101,14 +103,14 @@ def test_an_invalid_case_names_the_problems_of_each_of_its_forms() -> None:
 def test_every_kind_of_problem_that_a_document_can_have_has_a_case() -> None:
     possible = {kind for kind in KINDS if kind.startswith(("definition.", "expression."))}
 
-    assert possible - kinds_of("invalid") == NOT_IN_A_DOCUMENT | WARNINGS | NOT_BEFORE_A_RUN
+    assert possible - kinds_of("invalid") == NOT_IN_A_DOCUMENT | WHEN_A_RUN_STARTS | WARNINGS | NOT_BEFORE_A_RUN
     assert kinds_of("valid") >= WARNINGS
 
 
 def test_every_kind_of_error_that_a_run_can_have_has_a_case() -> None:
     possible = {kind for kind in KINDS if kind.startswith(("input.", "step."))}
 
-    more = {"run.failed", "run.timeout", "run.outputs", "definition.agent", "definition.workflow"}
+    more = {"run.failed", "run.timeout", "run.outputs"} | WHEN_A_RUN_STARTS
     assert (possible - ONLY_AFTER_A_CRASH) | NOT_BEFORE_A_RUN | more <= kinds_of("runs")
 
 

@@ -36,7 +36,7 @@ def states(ends: Sequence[str], rules: Sequence[str]) -> dict[str, str]:
     sweeper = {"sweeper": _BODIES["failed"]} if is_swept else {}
     document = {"dsl": "1", "name": "join", "continue_on_error": not is_swept, "steps": {**steps, **joined, **sweeper}}
     with smf.Engine("memory://", functions={"fine": lambda: None, "broken": broken}) as engine:
-        run = engine.run(smf.load(json.dumps(document)))
+        run = engine.run(smf.load(json.dumps(document, indent=1)))
 
     assert [run.steps[need].state for need in steps] == [end.removeprefix("optional-") for end in ends]
     return {rule: run.steps[f"step-{rule}"].state for rule in rules}

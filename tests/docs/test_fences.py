@@ -106,7 +106,9 @@ def check_run(fence: Fence, folder: Path) -> smf.Run:
                 engine.signal(run.id, answer[:-1], "hello")
             else:
                 engine.approve(run.id, run.waiting[0].path, choice=answer)
-            run = engine.resume(run.id)
+            run = engine.wait(run.id)
+        if run.waiting:
+            run = engine.wait(run.id, until="rest")
 
     assert (run.state, run.error) == ("completed", None)
     return run

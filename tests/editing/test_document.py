@@ -97,9 +97,19 @@ def changed(text: str, change: Change) -> list[str]:
 
 SETTING = [
     ("steps.build.timeout", "10m", ['+timeout = "10m"'], ['+    timeout: "10m"']),
-    ("name", "cd", ["-name = 'ci'   # short", '+name = "cd"   # short'], ["-name:   ci   # short", "+name:   cd   # short"]),
+    (
+        "name",
+        "cd",
+        ["-name = 'ci'   # short", '+name = "cd"   # short'],
+        ["-name:   ci   # short", "+name:   cd   # short"],
+    ),
     ("version", "2", ['+version = "2"'], ['+version: "2"']),
-    ("steps.test.needs", ["x"], ['-needs = ["build"]', '+needs = ["x"]'], ["-    needs: [ build ]", "+    needs: [ x ]"]),
+    (
+        "steps.test.needs",
+        ["x"],
+        ['-needs = ["build"]', '+needs = ["x"]'],
+        ["-    needs: [ build ]", "+    needs: [ x ]"],
+    ),
     ("steps.ship.needs[1]", "x", ['-  "test",', '+  "x",'], ["-      - test", "+      - x"]),
     ("steps.ship.needs", ["build"], ['-  "test",'], ["-      - test"]),
     ("steps.ship.needs", ["build", "test", "x"], ['+  "x",'], ["+      - x"]),

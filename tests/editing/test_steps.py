@@ -50,11 +50,11 @@ start = "{a}"
 [steps.{a}]
 run = "true"
 outputs = {{ code = "exit_code" }}
-next = {{ 0 = "b", 1 = "{a}", default = "end" }}
+next = {{ 0 = "b", 1 = "{a}", 2 = "a2", default = "end" }}
 
 [steps.b]
 run = "true"
-next = [{{ when = "steps.{a}.output.exit_code == 0 and result.a", goto = "{a}" }}, {{ default = "{a}" }}]
+next = [{{ when = "steps.{a}.output.exit_code == 0 and result.stdout != 'a'", goto = "{a}" }}, {{ default = "{a}" }}]
 
 [steps.a2]
 run = "true"
@@ -69,7 +69,10 @@ def test_renaming_gives_the_text_that_was_written_with_the_new_name(text: str, n
     document.rename_step("a", new)
     expected = text.format(a=new)
     if new == "true" and text is NESTED:  # a key and list items that need quotes
-        assert document.data == Document(expected.replace("[true]", '["true"]').replace("rewind_to: true", 'rewind_to: "true"')).data
+        assert (
+            document.data
+            == Document(expected.replace("[true]", '["true"]').replace("rewind_to: true", 'rewind_to: "true"')).data
+        )
     else:
         assert document.text == expected
 
@@ -81,15 +84,11 @@ def test_a_name_that_cannot_follow_a_dot_stands_in_brackets() -> None:
     assert document.problems() == ()
     for part in (
         '  a-b: {run: "echo a"}   # not steps.a\n',
-        '"echo ${{ steps[\'a-b\'].output.stdout }} steps.a"',
-        "when: steps[\"a-b\"].output.stdout == \"steps.a.output\" and steps[\"a-b\"].state == 'a' and 1 < 2",
+        "\"echo ${{ steps['a-b'].output.stdout }} steps.a\"",
+        'when: steps["a-b"].output.stdout == "steps.a.output" and steps["a-b"].state == \'a\' and 1 < 2',
         "needs: [ci, 'a-b']",
     ):
         assert part in document.text
-    document.rename_step("a-b", "a")
-    assert document.data == Document(NESTED.format(a="a").replace("steps . a ", "steps.a ")).data | {
-        "steps": document.data["steps"]
-    }
 
 
 def test_a_renamed_workflow_is_the_one_that_was_written_so() -> None:
@@ -169,7 +168,9 @@ def test_listed_steps_are_renamed_added_and_removed_by_their_ids() -> None:
     document.add_step("last", {"needs": ["c"], "run": "true"})
     document.remove_step("b", rewire=True)
 
-    assert document.text == """\
+    assert (
+        document.text
+        == """\
 dsl: "1"
 name: chain
 steps:
@@ -185,6 +186,7 @@ steps:
     needs: [c]
     run: "true"
 """
+    )
 
 
 TABLES = """\
@@ -230,19 +232,22 @@ def test_removing_refuses_while_a_text_reads_the_step(rewire: bool) -> None:  # 
 
 def test_routes_lead_past_a_removed_state() -> None:
     document = Document(STATES.format(a="a"))
-    document.remove_step("a2")
+    document.remove_step("a2", rewire=True)
+    assert document["steps"]["a"]["next"]["2"] == "a"
     with pytest.raises(UsageError, match="several ways"):
         Document(STATES.format(a="a").replace("steps.a.output.exit_code", "1")).remove_step("a", rewire=True)
     document["steps"]["b"]["next"] = "end"
     document["steps"]["a"]["next"]["1"] = "b"
     document.remove_step("b", rewire=True)
 
-    assert document["steps"]["a"]["next"] == {"0": "end", "1": "end", "default": "end"}
+    assert document["steps"]["a"]["next"] == {"0": "end", "1": "end", "2": "a", "default": "end"}
     assert document.problems() == ()
 
 
 DOTTED = 'dsl = "1"\nname = "dotted"\nsteps.a.run = "true"  # a\nsteps.b.run = "true"\nsteps.c.run = "true"\n'
-INLINE = 'dsl = "1"\nname = "inline"\n\n[steps]\na = { run = "true" }  # a\nb = { run = "true" }\nc = { run = "true" }\n'
+INLINE = (
+    'dsl = "1"\nname = "inline"\n\n[steps]\na = { run = "true" }  # a\nb = { run = "true" }\nc = { run = "true" }\n'
+)
 
 ADDING: list[tuple[str, dict[str, Any]]] = [
     ("d", {"run": "true"}),

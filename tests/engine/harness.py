@@ -80,8 +80,11 @@ class Undying:
     def definition(self, content_hash: str) -> bytes | None:
         return self.alive().definition(content_hash)
 
-    def request(self, run_id: str, action: str, by: str, reason: str, at: int) -> int:
-        return self.alive().request(run_id, action, by, reason, at)
+    def transact(self, work: Callable[[Any], NewRun | Write | None]) -> bool:
+        return self.alive().transact(work)
+
+    def request(self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"") -> int:  # noqa: PLR0917 - as in the contract
+        return self.alive().request(run_id, action, by, reason, at, data)
 
     def requests(self, run_id: str | None = None) -> list[Request]:
         return self.alive().requests(run_id)

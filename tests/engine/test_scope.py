@@ -11,7 +11,7 @@ import pytest
 
 import statemachine_flow as smf
 from statemachine_flow.builder import Workflow
-from statemachine_flow.engine import scope
+from statemachine_flow.engine import results
 from statemachine_flow.engine.inputs import complete_inputs
 from statemachine_flow.engine.scope import RunNames
 from statemachine_flow.errors import InputError, UsageError
@@ -32,7 +32,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(memoryview(data).nbytes)
         return decode_value(data)
 
-    monkeypatch.setattr(scope, "decode_value", decode)
+    monkeypatch.setattr(results, "decode_value", decode)
     return sizes
 
 
@@ -86,7 +86,7 @@ def test_another_attempt_gives_another_value() -> None:
 
 
 def test_what_is_kept_stays_within_its_bound(decoded: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scope, "_KEPT_BYTES", 250)
+    monkeypatch.setattr(results, "_KEPT_BYTES", 250)
     names, _ = run_of({name: name * 100 for name in "abc"})
     for name in "abacab":  # c comes in for b, which was not read for longest, and b again for c
         assert read(names, f"steps.{name}.output") == name * 100
@@ -97,7 +97,7 @@ def test_what_is_kept_stays_within_its_bound(decoded: list[int], monkeypatch: py
 def test_what_is_too_large_to_be_kept_is_decoded_once_for_each_use(
     decoded: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scope, "_KEPT_BYTES", 50)
+    monkeypatch.setattr(results, "_KEPT_BYTES", 50)
     names, _ = run_of({"a": ["x" * 60], "b": "small"})
     read(names, "steps.b.output")
     assert read(names, "steps.a.output[0] + steps.a.output[0]") == "x" * 120
@@ -113,7 +113,7 @@ def test_the_inputs_are_a_plain_mapping_as_a_whole() -> None:
 
 def test_names_are_those_that_expressions_may_read() -> None:
     names, _ = run_of({"a": 1})
-    assert list(names()) == ["inputs", "steps", "run", "env"]
+    assert list(names()) == ["inputs", "run", "env", "steps"]
 
 
 # --- inputs

@@ -17,6 +17,7 @@ import pytest
 
 import statemachine_flow as smf
 from statemachine_flow.builder import Workflow
+from statemachine_flow.errors import DefinitionError, NotFoundError
 from statemachine_flow.model import RetryPolicy
 from statemachine_flow.steps.base import StepContext
 from tests.engine.harness import Driver, Gate, Outcomes, World, add, states
@@ -349,12 +350,13 @@ def test_case_106_a_function_that_moves_the_process_about_is_contained(engine: D
     assert run.steps["pwd"].output["stdout"].strip() == str(before)
 
 
-def test_a_function_that_takes_other_arguments_fails_with_a_type_error(engine: Driver) -> None:
+def test_a_function_that_takes_other_arguments_is_refused_before_anything_runs(engine: Driver) -> None:
     workflow = Workflow("arguments")
     add(workflow, "a", lambda x: x, with_={"y": 1})
-    run = engine.run(workflow)
-    assert run.steps["a"].error is not None
-    assert run.steps["a"].error.name == "TypeError"
+    with pytest.raises(DefinitionError, match="has no parameter 'y'"):
+        engine.run(workflow, run_id="r")
+    with pytest.raises(NotFoundError):
+        engine.get("r")
 
 
 def test_a_coroutine_given_back_by_a_plain_function_is_awaited_on_the_loop(engine: Driver) -> None:

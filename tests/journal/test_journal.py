@@ -24,8 +24,14 @@ from statemachine_flow.journal import (
     RunFold,
     RunRetried,
     RunStarted,
+    Signalled,
     StepCompleted,
+    StepReset,
+    StepSkipped,
     StepStarted,
+    StepWaiting,
+    Unwinding,
+    Usage,
     chain,
 )
 from statemachine_flow.lifecycle import RUN, STEP
@@ -48,12 +54,20 @@ def snapshot(fold: RunFold) -> dict[str, object]:
     fields: dict[str, object] = {name: getattr(fold, name, None) for name in RunFold.__slots__}
     fields["steps"] = {step.id: _plain(msgspec.structs.asdict(step)) for step in fold.steps.values()}
     fields["notes"] = list(fold.notes)
-    fields["created"] = msgspec.msgpack.encode(fields["created"])
+    for name in ("created", "unwinding"):
+        fields[name] = msgspec.msgpack.encode(fields[name])
+    fields["signals"] = {name: [(seq, bytes(raw)) for seq, raw in kept] for name, kept in fold.signals.items()}
     return _plain(fields)
 
 
 def _plain(fields: dict[str, Any]) -> dict[str, object]:
-    return {name: bytes(value) if isinstance(value, msgspec.Raw) else value for name, value in fields.items()}
+    return {name: _comparable(value) for name, value in fields.items()}
+
+
+def _comparable(value: object) -> object:
+    if isinstance(value, msgspec.Raw):
+        return bytes(value)
+    return msgspec.msgpack.encode(value) if isinstance(value, StepWaiting) else value
 
 
 # --- random journals
@@ -69,6 +83,9 @@ ERRORS = st.builds(
 RAWS = st.sampled_from([raw(None), raw((1, 2)), raw({"k": [b"x", 2**80]})])
 REASONS = st.builds(Reason, reason=st.text(max_size=8), by=st.none() | st.text(max_size=3))
 TIMES = st.none() | st.integers(0, 2**52)
+USAGES = st.none() | st.builds(Usage, cost_usd=st.sampled_from([0.0, 0.25]), tokens=st.integers(0, 9))
+TARGETS = st.none() | st.sampled_from([*STEPS, "end"])
+EVENTS = st.sampled_from(["one", "two"])
 
 
 def data_of(draw: st.DrawFn, kind: str, fold: RunFold, step: str | None) -> Data:
@@ -80,22 +97,47 @@ def data_of(draw: st.DrawFn, kind: str, fold: RunFold, step: str | None) -> Data
         RunStarted: st.builds(RunStarted, deadline=TIMES),
         RunRetried: st.builds(RunRetried, deadline=TIMES),
         RunCompleted: st.builds(RunCompleted, outputs=RAWS),
-        Failed: st.builds(Failed, error=ERRORS, optional=st.booleans()),
+        Failed: st.builds(Failed, error=ERRORS, optional=st.booleans(), next=TARGETS, usage=USAGES),
+        Signalled: st.builds(Signalled, event=EVENTS, payload=RAWS, key=st.none() | st.just("k"), by=st.none()),
+        Unwinding: st.builds(Unwinding, outcome=st.sampled_from(["failed", "completed"]), error=st.none() | ERRORS),
+        StepSkipped: st.builds(StepSkipped, reason=st.text(max_size=8), next=TARGETS),
+        StepWaiting: st.builds(
+            StepWaiting,
+            on=st.sampled_from(["steps", "items", "timer", "event", "approval", "run"]),
+            due=TIMES,
+            event=EVENTS,
+            run=st.sampled_from(["", "r.a"]),
+            keys=st.none() | st.just(("0", "1")),
+            items=RAWS | st.just(ABSENT),
+        ),
+        StepReset: st.builds(
+            StepReset,
+            reason=st.text(max_size=8),
+            generation=st.none() | st.integers(2, 5),
+            round=st.none() | st.integers(2, 5),
+            due=TIMES,
+            previous=RAWS | st.just(ABSENT),
+            feedback=RAWS | st.just(ABSENT),
+        ),
         StepCompleted: st.builds(
             StepCompleted,
             output=RAWS | st.just(ABSENT),
             outputs=RAWS | st.just(ABSENT),
             blob=st.none() | st.just("f" * 64),
+            next=TARGETS,
+            signal=st.none() | st.integers(1, 30),
+            usage=USAGES,
         ),
-        BackedOff: st.builds(BackedOff, error=ERRORS, due=st.integers(0, 2**52)),
+        BackedOff: st.builds(BackedOff, error=ERRORS, due=st.integers(0, 2**52), usage=USAGES),
     }
     drawn: Data = draw(made[KINDS[kind]])
     return drawn
 
 
 def legal(fold: RunFold) -> Iterator[tuple[str, str | None]]:
-    """Every change the fold's machines would allow now, guards aside, and a note."""
-    yield "run.note", None
+    """Every change the fold's machines would allow now, guards aside, and what changes no state."""
+    for kind in ("run.note", "run.signal", "run.unwind"):
+        yield kind, None
     for trigger in RUN.allowed(fold.state):
         yield f"run.{trigger}", None
     for step in STEPS:
@@ -125,9 +167,13 @@ def recount(fold: RunFold) -> None:
     """The counters, from scratch."""
     states = [fold.state_of(step) for step in STEPS]
     failed = [step for step in fold.steps.values() if step.state == "failed" and not step.forgiven]
-    expected = (sum(state not in AT_REST for state in states), states.count("running"), len(failed))
+    children = [
+        step for step in fold.steps.values() if step.state == "waiting" and step.waits and step.waits.on == "run"
+    ]
+    alive = states.count("running") + len(children)
+    expected = (sum(state not in AT_REST for state in states), alive, len(children), len(failed))
 
-    assert (fold.open_steps, fold.alive_steps, fold.failed_steps) == expected
+    assert (fold.open_steps, fold.alive_steps, fold.child_runs, fold.failed_steps) == expected
 
 
 def replayed(records: list[Record]) -> RunFold:
@@ -198,7 +244,7 @@ def small() -> list[Record]:
         ("run.note", Reason(reason="note", by="me"), None),
         ("step.start", StepStarted(attempt=1), "b"),
         ("step.fail", Failed(error=error, optional=True), "b"),
-        ("step.skip", Reason(reason="because"), "c"),
+        ("step.skip", StepSkipped(reason="because"), "c"),
         ("run.complete", RunCompleted(outputs=raw({})), None),
     ]
     return [fold.add(kind, data, number, step) for number, (kind, data, step) in enumerate(changes)]
@@ -342,6 +388,10 @@ PLAIN = {
     "error": {"kind": "step.failed", "name": "N", "message": "m"},
     "due": 1,
     "outputs": {},
+    "event": "e",
+    "payload": 1,
+    "outcome": "failed",
+    "on": "timer",
 }
 
 
@@ -368,7 +418,7 @@ def test_data_that_a_kind_does_not_have_is_corruption(kind: str) -> None:
         **{
             f"strange {name}": pack({**good, name: msgspec.msgpack.Ext(99, b"")})
             for name in good
-            if name not in ("inputs", "outputs")
+            if name not in ("inputs", "outputs", "payload")
         },
     }
     for what, data in bad.items():
@@ -388,8 +438,8 @@ def test_a_record_in_the_wrong_place_is_corruption_and_no_other_error(
         (0, "run.create", None),
         (1, "run.start", None),
         (1, "run.cancel", None),
-        (1, "run.note", None),
-        *((2, f"run.{trigger}", None) for trigger in ("pause", "cancel", "quarantine", "fail", "note")),
+        *((number, f"run.{kind}", None) for kind in ("note", "signal", "unwind") for number in (1, 2)),
+        *((2, f"run.{trigger}", None) for trigger in ("pause", "cancel", "quarantine", "fail")),
         *((number, f"step.{trigger}", "a") for trigger in ("start", "skip", "cancel") for number in (1, 2)),
     }
 
@@ -406,7 +456,7 @@ def refused_adds() -> Iterator[tuple[str, Data, str | None]]:
     yield "run.complete", RunCompleted(outputs=raw({})), None
     yield "run.resume", Reason(), None
     yield "step.complete", StepCompleted(), "b"
-    yield "step.reset", Reason(), "c"
+    yield "step.reset", StepReset(), "c"
 
 
 @pytest.mark.parametrize("change", list(refused_adds()), ids=lambda change: change[0])
@@ -431,7 +481,7 @@ def test_text_that_cannot_be_stored_leaves_the_fold_as_it_was() -> None:
 
 def test_a_reset_keeps_the_count_of_attempts_and_nothing_else() -> None:
     fold = replayed(small()[:6])
-    fold.add("step.reset", Reason(reason="retry"), 50, "a")
+    fold.add("step.reset", StepReset(reason="retry"), 50, "a")
     step = fold.steps["a"]
 
     assert (step.attempt, step.failures, step.state, step.reason) == (2, 0, "pending", "retry")

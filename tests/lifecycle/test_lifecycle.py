@@ -56,9 +56,21 @@ STEP_TABLE: Mapping[str, Mapping[str, str]] = {
         "interrupt": "interrupted",
         "cancel": "cancelled",
     },
-    "waiting": {"complete": "completed", "fail": "failed", "cancel": "cancelled"},
+    "waiting": {
+        "complete": "completed",
+        "fail": "failed",
+        "back_off": "backing_off",
+        "skip": "skipped",
+        "cancel": "cancelled",
+    },
     "backing_off": {"start": "running", "cancel": "cancelled"},
-    "interrupted": {"start": "running", "complete": "completed", "fail": "failed", "cancel": "cancelled"},
+    "interrupted": {
+        "start": "running",
+        "complete": "completed",
+        "fail": "failed",
+        "cancel": "cancelled",
+        "reset": "pending",
+    },
     "completed": {"reset": "pending"},
     "failed": {"reset": "pending"},
     "skipped": {"reset": "pending"},
@@ -292,7 +304,7 @@ def test_the_shared_machines_are_lean() -> None:
 def test_each_trigger_is_a_kind_of_record_and_each_kind_a_trigger() -> None:
     triggers = {f"run.{trigger}" for trigger in RUN_TRIGGERS} | {f"step.{trigger}" for trigger in STEP_TRIGGERS}
 
-    assert set(KINDS) == triggers | {"run.create", "run.note"}
+    assert set(KINDS) == triggers | {"run.create", "run.note", "run.signal", "run.unwind"}
 
 
 def test_a_fold_is_a_cursor_with_every_counter_that_guards_read() -> None:

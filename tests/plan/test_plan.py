@@ -11,9 +11,17 @@ import pytest
 from hypothesis import given, strategies as st
 
 from statemachine_flow.journal import RunFold
-from statemachine_flow.journal.records import Created, ErrorInfo, Failed, Reason, RunStarted, StepCompleted, StepStarted
+from statemachine_flow.journal.records import (
+    Created,
+    ErrorInfo,
+    Failed,
+    RunStarted,
+    StepCompleted,
+    StepSkipped,
+    StepStarted,
+)
 from statemachine_flow.model import Defaults, Definition, RetryPolicy, Step
-from statemachine_flow.plan import Frontier, Plan, backoff_delay
+from statemachine_flow.plan import Frontier, Level, Plan, backoff_delay
 from statemachine_flow.steps.call import Call
 from statemachine_flow.steps.run import Run
 from statemachine_flow.values import encode_value
@@ -42,7 +50,12 @@ def fold_of(plan: Plan) -> RunFold:
 
 def start(fold: RunFold, frontier: Frontier, step_id: str) -> None:
     fold.add("step.start", StepStarted(attempt=1), 0, step_id)
-    frontier.began(frontier.plan[step_id])
+    frontier.began(frontier.node(frontier.root, level_of(frontier)[step_id]))
+
+
+def level_of(frontier: Frontier) -> Level:
+    assert frontier.root.level is not None
+    return frontier.root.level
 
 
 def end(fold: RunFold, frontier: Frontier, step_id: str, how: str = "completed", *, optional: bool = False) -> None:
@@ -51,18 +64,26 @@ def end(fold: RunFold, frontier: Frontier, step_id: str, how: str = "completed",
     elif how == "failed":
         fold.add("step.fail", Failed(error=ErrorInfo("step.failed", "E", "e"), optional=optional), 0, step_id)
     else:
-        fold.add("step.skip", Reason(), 0, step_id)
-    planned = frontier.plan[step_id]
+        fold.add("step.skip", StepSkipped(), 0, step_id)
+    node = frontier.node(frontier.root, level_of(frontier)[step_id])
     if how != "skipped":
-        frontier.ended(planned)
-    frontier.settle(planned, fold.state_of(step_id), fold.step(step_id).forgiven, fold)
+        frontier.ended(node)
+    frontier.settle(node, fold.state_of(step_id), forgiven=fold.step(step_id).forgiven)
 
 
 def ready(frontier: Frontier) -> list[str]:
     """What may start now, in order; nothing is begun."""
     found = []
-    while (step := frontier.next_ready()) is not None:
-        found.append(step.id)
+    while (node := frontier.next_ready()) is not None:
+        found.append(node.path)
+    return found
+
+
+def skips(frontier: Frontier) -> list[str]:
+    """What is to be skipped now, in order."""
+    found = []
+    while (node := frontier.next_skip()) is not None:
+        found.append(node.path)
     return found
 
 
@@ -75,7 +96,7 @@ def test_a_plan_knows_needs_and_dependents_by_place() -> None:
 def test_a_need_named_twice_counts_once() -> None:
     plan = plan_of(call("a"), call("b", "a", "a"))
     fold = fold_of(plan)
-    frontier = Frontier(plan, fold)
+    frontier = plan.frontier(fold)
     assert ready(frontier) == ["a"]
     start(fold, frontier, "a")
     end(fold, frontier, "a")
@@ -86,60 +107,74 @@ def test_a_need_named_twice_counts_once() -> None:
     ("how", "optional", "runs"),
     [("completed", False, True), ("failed", True, True), ("failed", False, False), ("skipped", False, False)],
 )
-def test_the_join_rule_is_all_success(how: str, optional: bool, runs: bool) -> None:
-    plan = plan_of(call("a"), call("b"), call("join", "a", "b"))
+def test_the_join_rule_is_all_success_by_default(how: str, optional: bool, runs: bool) -> None:
+    plan = plan_of(call("a"), call("b"), call("join", "a", "b"), continue_on_error=True)
     fold = fold_of(plan)
-    frontier = Frontier(plan, fold)
+    frontier = plan.frontier(fold)
     for step in ("a", "b"):
         if how != "skipped" or step == "b":
             start(fold, frontier, step)
     end(fold, frontier, "a", how, optional=optional)
-    assert frontier.missing[2] == 1
+    assert frontier.root.missing[2] == 1
     end(fold, frontier, "b")
-    assert (ready(frontier)[-1:] == ["join"], frontier.skips) == (runs, [] if runs else [2])
+    assert (ready(frontier)[-1:] == ["join"], skips(frontier)) == (runs, [] if runs else ["join"])
     if not runs:
-        assert frontier.blocked[2] == ("a", how)
+        assert frontier.root.blocked[2] == ("a", how)
 
 
-def test_a_frontier_built_from_a_fold_is_where_the_run_is() -> None:
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_frontier_built_from_a_fold_is_where_the_run_is(goes_on: bool) -> None:
     """As a recovery does: after any prefix, building anew gives what counting on gave."""
-    plan = plan_of(call("a"), call("b", "a"), call("c", "a"), call("d", "b", "c"), call("e"), command("f", "e"))
+    plan = plan_of(
+        call("a"),
+        call("b", "a"),
+        call("c", "a"),
+        call("d", "b", "c"),
+        call("e"),
+        command("f", "e"),
+        continue_on_error=goes_on,
+    )
     fold = fold_of(plan)
-    frontier = Frontier(plan, fold)
+    frontier = plan.frontier(fold)
     for step, how in (("a", "completed"), ("e", "failed"), ("b", "completed"), ("f", "skipped"), ("c", "failed")):
         if how != "skipped":
             start(fold, frontier, step)
         end(fold, frontier, step, how)
-        anew = Frontier(plan, fold)
-        assert (anew.missing, anew.blocked, sorted(anew.skips), anew.busy) == (
-            frontier.missing,
-            frontier.blocked,
-            sorted(skip for skip in frontier.skips if fold.state_of(plan.steps[skip].id) == "pending"),
-            frontier.busy,
-        )
+        anew = plan.frontier(fold)
+        for scope, before in ((anew.root, frontier.root),):
+            assert (scope.missing, scope.blocked, scope.open, scope.failed, scope.alive, scope.stopping) == (
+                before.missing,
+                before.blocked,
+                before.open,
+                before.failed,
+                before.alive,
+                before.stopping,
+            )
+        assert anew.busy == frontier.busy
 
 
 def test_without_a_limit_each_verb_is_a_lane() -> None:
     plan = plan_of(call("a"), command("b"))
+    frontier = plan.frontier(fold_of(plan))
     assert plan.limits == {"call": Call.max_parallel, "run": Run.max_parallel}
-    assert [plan.lane(step) for step in plan.steps] == ["call", "run"]
+    assert [frontier.lane(frontier.node(frontier.root, step)) for step in plan.steps] == ["call", "run"]
 
 
 def test_with_a_limit_there_is_one_lane_for_all() -> None:
     plan = plan_of(call("a"), command("b"), call("c"), max_parallel=2)
     fold = fold_of(plan)
-    frontier = Frontier(plan, fold)
+    frontier = plan.frontier(fold)
     assert plan.limits == {"": 2}
     for step in ("a", "b"):
         found = frontier.next_ready()
         assert found is not None
-        assert found.id == step
+        assert found.path == step
         start(fold, frontier, step)
     assert frontier.next_ready() is None
     end(fold, frontier, "b")
     found = frontier.next_ready()
     assert found is not None
-    assert found.id == "c"
+    assert found.path == "c"
 
 
 def test_defaults_are_applied_where_a_step_says_nothing() -> None:
@@ -161,7 +196,8 @@ def test_expressions_are_parsed_once_and_only_where_there_are_any() -> None:
         )
     )
     first, second = plan.steps
-    assert (first.when is first.when, first.outputs is first.outputs, second.when) == (True, True, None)
+    assert first.expression("when", "1 == 1") is first.expression("when", "1 == 1")
+    assert first.outputs is first.outputs
     assert (first.templates, set(second.templates)) == ({}, {"with_"})
 
 

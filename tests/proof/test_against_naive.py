@@ -52,7 +52,7 @@ def ids(definition: Definition, places: Any) -> set[str]:
 
 
 @given(graphs())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_a_level_is_found_to_do_what_the_plain_walk_does(definition: Definition) -> None:
     seen, findings = Walk(definition).walk(), found(definition)
 

@@ -8,9 +8,11 @@ import pytest
 
 import statemachine_flow as smf
 from statemachine_flow.model import Definition, ForEach, Route, Step, Verb
-from statemachine_flow.proof import prove
+from statemachine_flow.proof import Rules, prove
+from statemachine_flow.proof.graph import Graph
+from statemachine_flow.proof.parts import Lanes, parts_of
 from statemachine_flow.proof.states import circles
-from statemachine_flow.steps.approval import Approval, Deadline, Question
+from statemachine_flow.steps.approval import Approval, Deadline, Question, Rewind
 from statemachine_flow.steps.call import Call
 from statemachine_flow.steps.group import Group
 from statemachine_flow.steps.run import Run
@@ -74,6 +76,34 @@ def test_a_workflow_that_cannot_complete_is_told() -> None:
 
     assert proof["completes"].holds is False
     assert not proof.ok
+
+
+def test_a_rewind_sees_how_steps_before_its_target_ended() -> None:
+    """What always fails, so that the target is skipped in no round."""
+    gate = step("gate", Approval(approval=Question(prompt="?", choices=("no",))), next={"yes": "end"})
+    fails = step("fails", Group(steps=(gate,), start="gate"), optional=True)
+    target = call("target", "fails", trigger_rule="any_failed")
+    ask = Approval(approval=Question(prompt="?", on_reject=Rewind(rewind_to="target")))
+    proof = prove(flow(fails, target, step("ask", ask, "target")))
+
+    assert "target" in proof.never_skipped
+
+
+def test_nothing_begins_while_a_run_is_paused() -> None:
+    definition = flow(call("a"), call("b"), call("c", "a"), call("d", "b", trigger_rule="all_done"))
+    graph = Graph(parts_of(definition.steps, "", {}, Rules(), Lanes(definition)), Rules(), goes_on=False)
+    queue = [config for _, config in graph.initial()]
+    held = set()
+    for config in queue:
+        for moves, found, _ in graph.successors(config):
+            triggers = {trigger for trigger, _ in moves}
+            if graph.is_held(config) and "go" not in triggers:
+                held.add(config)
+                assert "start" not in triggers
+            if found not in queue:
+                queue.append(found)
+
+    assert held
 
 
 def test_waits_without_a_timeout_are_told_with_their_paths() -> None:

@@ -15,6 +15,9 @@ from tests.reference.script import error_names, returned
 if TYPE_CHECKING:
     from tests.reference.interpreter import Interpreter
 
+#: What happens when an attempt of a body ends.
+End = Callable[[], None]
+
 
 def start(run: Interpreter, node: Node) -> None:
     """One more attempt is under way."""
@@ -24,25 +27,23 @@ def start(run: Interpreter, node: Node) -> None:
     run.world.tick()
 
 
-def attempt(run: Interpreter, node: Node) -> None:
-    """A body whose turn it is: its condition, then an attempt from its beginning to its end."""
-    if not node.asked and not ask(run, node):
-        return
+def begin(run: Interpreter, node: Node) -> End | None:
+    """What happens when its turn has come: its condition, then an attempt; the end of that, if it is yet to come."""
+    if not node.asked and not _ask(run, node):
+        return None
     start(run, node)
     try:
-        arguments = render(node.step.get("with", {}), run.names(node))
+        if node.kind == "body":
+            return _body(run, node)
+        _BEGINNINGS[node.kind](run, node)
+    except LoopError as problem:
+        ends.fail(run, node, problem.error)
     except ExpressionError as error:
         ends.fail_attempt(run, node, Error(error.kind, None))
-        return
-    path = f"{run.tree['name']}!{node.path}" if run.is_child else node.path
-    outcome = run.world.script.outcome(path, node.attempts)
-    if outcome.error is not None:
-        ends.fail_attempt(run, node, Error("step.failed", outcome.error, error_names(outcome.error)))
-    else:
-        ends.finish(run, node, returned(outcome, path, node.attempts, arguments))
+    return None
 
 
-def ask(run: Interpreter, node: Node) -> bool:
+def _ask(run: Interpreter, node: Node) -> bool:
     """Whether its condition holds; an item has none of its own."""
     try:
         if node.is_item or "when" not in node.step or Expression.parse(node.step["when"]).test(run.names(node)):
@@ -55,15 +56,18 @@ def ask(run: Interpreter, node: Node) -> bool:
     return node.asked
 
 
-def begin(run: Interpreter, node: Node) -> None:
-    """What does not run itself, but waits for something."""
-    start(run, node)
+def _body(run: Interpreter, node: Node) -> End:
     try:
-        _BEGINNINGS[node.kind](run, node)
-    except LoopError as problem:
-        ends.fail(run, node, problem.error)
-    except ExpressionError as error:
-        ends.fail_attempt(run, node, Error(error.kind, None))
+        arguments = render(node.step.get("with", {}), run.names(node))
+    except ExpressionError as failed:
+        problem = Error(failed.kind, None)
+        return lambda: ends.fail_attempt(run, node, problem)
+    path = f"{run.tree['name']}!{node.path}" if run.is_child else node.path
+    outcome = run.world.script.outcome(path, node.attempts)
+    if outcome.error is not None:
+        error = Error("step.failed", outcome.error, error_names(outcome.error))
+        return lambda: ends.fail_attempt(run, node, error)
+    return lambda: ends.finish(run, node, returned(outcome, path, node.attempts, arguments))
 
 
 def _wait(run: Interpreter, node: Node, time: Any = None) -> None:
@@ -86,14 +90,14 @@ def _begin_group(run: Interpreter, node: Node) -> None:
 def _begin_loop(run: Interpreter, node: Node) -> None:
     items = items_of(node, run.names(node))
     level = node.inner = Level("items", node, node.level, allowance=allowance(node.step, len(items)))
-    for index, (key, variables) in enumerate(items):
+    for key, variables in items:
         item = node.past.get(key)
         if item is None:
             # The rules do not say with which generation an item begins that an earlier round did not have.
-            item = Node(key, f"{node.path}[{key}]", node.step, level, (), is_item=True, sure=node.generation == 1)
+            item = Node(key, f"{node.path}[{key}]", node.step, level, is_item=True, sure=node.generation == 1)
         elif item.round_seen < node.generation - 1:
             item.sure = False
-        item.level, item.place, item.variables, item.live = level, (*node.place, index), variables, True
+        item.level, item.variables, item.live = level, variables, True
         item.round_seen = node.generation
         node.past[key] = level.nodes[key] = item
     _wait(run, node)

@@ -116,11 +116,12 @@ class Play:
 
     async def _idle(self, task: asyncio.Future[smf.Run], store: CrashStore) -> None:
         """Until nothing more happens by itself."""
-        seen, turns = -1, 0
+        seen, turns = (-1, -1), 0
         while turns < _TURNS and not task.done():
             await asyncio.sleep(0)
-            turns = turns + 1 if seen == self._changes and not self._running else 0
-            seen = self._changes
+            now = self._changes, store.writes
+            turns = turns + 1 if seen == now and not self._running else 0
+            seen = now
         if store.dead:
             raise Died
 
@@ -134,10 +135,8 @@ class Play:
             await engine.signal(RUN_ID, act.target, act.payload, key=act.choice)
         elif act.choice == "reject":
             await engine.reject(RUN_ID, act.target, by="tester")
-        elif act.choice == "approve":
-            await engine.approve(RUN_ID, act.target, by="tester")
         else:
-            await engine.approve(RUN_ID, act.target, choice=act.choice, by="tester")
+            await engine.approve(RUN_ID, act.target, choice=act.choice or "", by="tester")
         if act.kind != "advance":
             self.acts.pop(0)
         self._acting = None

@@ -118,7 +118,7 @@ class Interpreter:
         for node in sorted(done, key=lambda node: -node.ended):
             if "compensate" in node.step:
                 level = Level("graph", outer=node.level, undone=node)
-                level.nodes[node.id] = Node(node.id, f"@compensate/{node.path}", node.step["compensate"], level, (0,))
+                level.nodes[node.id] = Node(node.id, f"@compensate/{node.path}", node.step["compensate"], level)
                 self._carry_out_handlers(level, error)
 
     def _carry_out_handlers(self, level: Level, error: Failure | None) -> None:
@@ -152,38 +152,44 @@ class Interpreter:
     # --- one thing after the other ----------------------------------------------------------------------------
 
     def _carry_out(self, level: Level) -> bool:
-        """Bring a level to its end; False if the world never lets it."""
+        """Bring a level to its end; False if the world never lets it.
+
+        Whatever follows from what happened is concluded first. Then all that may begin does so in the order of the
+        document, with one body among it; that body ends when nothing else can begin, and the world acts when no body
+        is under way.
+        """
+        end: begins.End | None = None
         while True:
-            while self._advance(level) or self._sweep(level):
+            while self._conclude(level) or self._sweep(level):
                 self.world.tick()
             if level.is_over:
                 return True
-            bodies = [node for node in level.walk() if node.kind == "body" and self._may_begin(node)]
-            if bodies:
-                begins.attempt(self, min(bodies, key=lambda node: node.place))
+            has_slot = end is None
+            ready = (node for node in level.walk() if (has_slot or node.kind != "body") and self._may_begin(node))
+            node = next(ready, None)
+            if node is not None:
+                end = begins.begin(self, node) or end
+            elif end is not None:
+                end()
+                end = None
             elif not world.act(self, level):
                 return False
 
-    def _advance(self, level: Level) -> bool:
-        """The first thing, in the order of the document, that happens at once."""
-        return any(self._advance_step(node) for node in level.nodes.values() if node.live)
-
-    def _advance_step(self, node: Node) -> bool:
-        if node.state == "pending" and not node.decided and node.due is None:
-            return self._decide(node)
-        if node.state == "waiting" and node.inner is not None:
-            if self._advance(node.inner):
+    def _conclude(self, level: Level) -> bool:
+        """The first thing, in the order of the document, that follows from what happened."""
+        for node in level.nodes.values():
+            if node.live and node.state == "pending" and not node.decided and node.due is None and self._decide(node):
                 return True
-            if node.inner.is_over:
-                self._end_container(node)
-                return True
-        if node.kind != "body" and self._may_begin(node):
-            begins.begin(self, node)
-            return True
+            if node.live and node.state == "waiting" and node.inner is not None:
+                if self._conclude(node.inner):
+                    return True
+                if node.inner.is_over:
+                    self._end_container(node)
+                    return True
         return False
 
     def _decide(self, node: Node) -> bool:
-        """Whether its join or, but for bodies, its condition could be asked."""
+        """Whether its join could be asked; its condition is, when it has stood in line."""
         level = node.level
         if level.shape == "states" and level.token != node.id:
             return False
@@ -194,10 +200,7 @@ class Interpreter:
             if not _joins(node.step.get("trigger_rule", "all_success"), needs):
                 ends.skip(self, node)
                 return True
-        if not self._is_permitted(node):
-            return False
-        if node.kind == "body" or begins.ask(self, node):
-            node.decided = True
+        node.decided = True
         return True
 
     def _is_stopping(self, level: Level) -> bool:
@@ -231,7 +234,7 @@ class Interpreter:
         """Cancel what a stopping level leaves behind, once nothing in it can go on; the outermost level first."""
         if self._is_stopping(level):
             rest = [each for each in level.nodes.values() if not each.at_rest and not each.is_tolerant and each.live]
-            if rest and not any(self._may_begin(each) for each in level.walk()):
+            if rest and not any(each.state == "running" or self._may_begin(each) for each in level.walk()):
                 for each in rest:
                     ends.cancel(self, each)
                 return True

@@ -36,8 +36,6 @@ class Node:
     path: str
     step: Mapping[str, Any]
     level: Level
-    #: Order in the document: of two steps that may begin, the smaller one does.
-    place: tuple[int, ...]
     #: Whether it is one item of a loop, or of a matrix.
     is_item: bool = False
     #: What the item is called, for its expressions.
@@ -46,9 +44,9 @@ class Node:
     state: str = "pending"
     attempts: int = 0
     generation: int = 1
-    #: Join and condition said yes, and the reset of a round does not ask them again.
+    #: Its join said yes, and the reset of a round does not ask it again.
     decided: bool = False
-    #: Whether its condition was asked: a body's just before its first attempt, when it has stood in line.
+    #: Whether its condition was asked, which happens when it has stood in line.
     asked: bool = False
     #: Virtual time, in microseconds: of a back-off, a pause between rounds, a wait, a deadline, a timeout.
     due: int | None = None
@@ -174,9 +172,8 @@ def level_of(tree: Mapping[str, Any], container: Node | None, *, outer: Level | 
     """The level that a document or a group holds under `steps`."""
     start = tree.get("start")
     level = Level("graph" if start is None else "states", container, outer, start=start)
-    place = container.place if container is not None else ()
-    for index, (step_id, step) in enumerate(tree["steps"].items()):
-        level.nodes[step_id] = Node(step_id, prefix + step_id, step, level, (*place, index))
+    for step_id, step in tree["steps"].items():
+        level.nodes[step_id] = Node(step_id, prefix + step_id, step, level)
     level.begin()
     return level
 

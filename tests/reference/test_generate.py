@@ -16,7 +16,7 @@ MANY = settings(max_examples=500, deadline=None, database=None, suppress_health_
 
 #: Kinds of errors that steps of the examples come to.
 KINDS = {
-    "expression.evaluation",
+    "expression.type",
     "expression.undefined",
     "step.child",
     "step.failed",

@@ -98,6 +98,17 @@ def test_a_stream_is_redacted_like_a_text_wherever_its_chunks_are_cut(secrets: l
     assert b"".join((*out, stream.finish())) == redactor.data(whole)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_stream_that_comes_byte_by_byte_gives_nothing_away_too_early(form: str) -> None:
+    redactor = Redactor([CANARY])
+    data = f"{FORMS[form](CANARY)}!".encode()
+    longest = max(redactor._bytes, key=len)
+    for whole in (data, b"x" + longest + b"y" + longest):
+        stream = redactor.stream(block=0)
+        out = b"".join(stream.feed(bytes([byte])) for byte in whole) + stream.finish()
+        assert out == redactor.data(whole)
+
+
 @given(st.integers(1, 40), st.lists(st.integers(1, 5), max_size=20))
 def test_a_secret_that_overlaps_itself_becomes_one_mask_in_a_stream_too(count: int, sizes: list[int]) -> None:
     redactor = Redactor(["aaaa"])
@@ -118,10 +129,9 @@ def test_a_value_is_redacted_in_all_its_parts(secrets: list[str]) -> None:
     value = {first: [first, {"k": (first.encode(), frozenset({first}))}], "n": None, "yes": True}
     redacted = Redactor(secrets).value(value)
 
-    assert first not in repr(redacted)
     assert redacted["n"] is None
     assert redacted["yes"] is True
-    assert redacted["***"][1]["k"] == (b"***", frozenset({"***"}))
+    assert redacted["***"] == ["***", {"k": (b"***", frozenset({"***"}))}]
 
 
 def test_numbers_and_ids_that_are_secrets_are_hidden_too() -> None:

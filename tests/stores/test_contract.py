@@ -382,12 +382,12 @@ def test_requests_wait_in_order_until_a_write_answers_them(store: Store) -> None
     store.commit([author.new(), Author("s").new()])
     first = store.request("r", "pause", "me", "why not", 7)
     second = store.request("s", "cancel", "", "", 8)
-    third = store.request("r", "cancel", "you", "☃", 9)
+    third = store.request("r", "cancel", "you", "☃", 9, b"\x00\xff")
 
     assert [request.id for request in store.requests()] == [first, second, third]
     assert [msgspec.structs.astuple(request) for request in store.requests("r")] == [
-        (first, "r", "pause", "me", "why not", 7),
-        (third, "r", "cancel", "you", "☃", 9),
+        (first, "r", "pause", "me", "why not", 7, b""),
+        (third, "r", "cancel", "you", "☃", 9, b"\x00\xff"),
     ]
     assert store.commit([author.note(answered=[first])]) == []
     assert [request.id for request in store.requests()] == [second, third]

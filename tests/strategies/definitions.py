@@ -137,6 +137,10 @@ def inputs(draw: st.DrawFn) -> Input:
     )
 
 
+#: True once in a while: what is large may not stand everywhere.
+RARELY = st.sampled_from([False, False, False, True])
+
+
 def optional(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.none() | values
 
@@ -176,7 +180,7 @@ def approvals(draw: st.DrawFn, placeholder: str, before: Sequence[str]) -> Appro
         reactions = ["fail", "skip", *rewind]
     then = st.sampled_from([*(choices or DECISIONS), "fail"])
     deadline = st.builds(Deadline, after=DURATIONS, then=then)
-    fields = st.sampled_from(["string", "integer", "boolean"]) | inputs()
+    fields: st.SearchStrategy[Any] = st.sampled_from(["string", "integer", "boolean"]) | inputs()
     return Approval(
         approval=Question(
             prompt=draw(TEXTS | st.just(placeholder)),
@@ -202,14 +206,18 @@ def waits(draw: st.DrawFn, placeholder: str) -> Wait:
     return Wait(wait=Waiting(event=draw(st.sampled_from(["ci.done", "e"])), key=key, timeout=timeout, then=then))
 
 
-LOOPS = st.builds(
-    ForEach,
-    items=st.lists(INTEGERS | st.sampled_from(["a", "no"]), max_size=3).map(tuple) | st.just("${{ [1, 2] }}"),
-    as_=st.sampled_from(["item", "file", "no"]),
-    key=st.none() | st.just("${{ index }}"),
-    max_parallel=optional(st.integers(1, 10_000)),
-    max_failures=st.integers(0, 100_000) | st.sampled_from(["10%", "0%", "100%", "2.5%"]),
-)
+def loops(depth: int) -> st.SearchStrategy[ForEach]:
+    """Ways to go through items; what they are called must differ from those of the loops around."""
+    return st.builds(
+        ForEach,
+        items=st.lists(INTEGERS | st.sampled_from(["a", "no"]), max_size=3).map(tuple) | st.just("${{ [1, 2] }}"),
+        as_=st.sampled_from(["item", "no"]) if depth == 0 else st.just(f"item{depth}"),
+        key=st.none() | st.just("${{ index }}"),
+        max_parallel=optional(st.integers(1, 10_000)),
+        max_failures=st.integers(0, 100_000) | st.sampled_from(["10%", "0%", "100%", "2.5%"]),
+    )
+
+
 REPEATS = st.builds(Repeat, until=st.just("round == 2"), max=st.integers(1, 10_000), delay=optional(DURATIONS))
 MATRICES = st.dictionaries(
     st.sampled_from(["os", "py", "no"]),
@@ -221,7 +229,9 @@ SCHEMAS = st.sampled_from(
     [{}, {"type": "object", "required": ["severity"], "properties": {"severity": {"enum": ["low", "no", 1.5]}}}]
 )
 #: Ids by depth of the level, so that no id equals one of an enclosing level.
-DEPTHS = ("", "n-", "m_")
+DEPTHS = ("", "n-", "m_", "c-")
+#: Where groups of compensations stand, in which nothing stands deeper.
+DEEPEST = len(DEPTHS) - 1
 
 
 @st.composite
@@ -233,11 +243,12 @@ def verbs(draw: st.DrawFn, placeholder: str, before: Sequence[str], *, null: boo
         approvals(placeholder, before),
         waits(placeholder),
     ]
-    if depth < len(DEPTHS) - 1:
+    if depth < DEEPEST - 1:
         kinds += [groups(null=null, depth=depth + 1, handled=handled)]
-        if depth == 0:
-            kinds += [children(null=null)]
-    return draw(st.one_of(kinds))
+    if depth == 0:
+        kinds += [children(null=null)]
+    verb: Verb = draw(st.one_of(kinds))
+    return verb
 
 
 @st.composite
@@ -266,7 +277,7 @@ def bodies(draw: st.DrawFn, verb: Verb) -> dict[str, Any]:
     once = verb.is_body and draw(st.booleans())
     if verb.is_retried:
         fields["timeout"] = draw(optional(DURATIONS))
-        fields["retry"] = None if once else draw(st.none() | retry_policies())
+        fields["retry"] = draw(retry_policies()) if not once and draw(RARELY) else None
     if verb.is_body:
         fields["delivery"] = "at_most_once" if once else "at_least_once"
         fields["verify"] = draw(st.none() | st.just("kit:verify")) if once else None
@@ -277,7 +288,9 @@ def bodies(draw: st.DrawFn, verb: Verb) -> dict[str, Any]:
 
 @st.composite
 def compensations(draw: st.DrawFn, *, null: bool) -> Step:
-    verb = draw(runs("${{ run.id }}") | calls("${{ run.id }}", null=null) | groups(null=null, depth=2, handled=True))
+    verb = draw(
+        runs("${{ run.id }}") | calls("${{ run.id }}", null=null) | groups(null=null, depth=DEEPEST, handled=True)
+    )
     return Step(id="compensate", verb=verb, **draw(bodies(verb)), description=draw(TEXTS))
 
 
@@ -287,7 +300,7 @@ def routes(draw: st.DrawFn, ids: Sequence[str], index: int, verb: Verb) -> Any:
     following = ids[index + 1] if index + 1 < len(ids) else END
     others = st.sampled_from([*ids, END])
     listed = st.lists(others.map(lambda other: Route(when="result == 1", goto=other)), max_size=2)
-    ways = [
+    ways: list[st.SearchStrategy[Any]] = [
         st.just(following),
         listed.map(lambda ways: (*ways, Route(default=following))),
     ]
@@ -305,7 +318,7 @@ def levels(
 ) -> tuple[tuple[Step, ...], str | None]:
     """The steps of a level, and where it starts if it is one of states."""
     states = draw(st.booleans()) if states is None else states
-    ids = [DEPTHS[depth] + name for name in draw(st.lists(IDS, min_size=1, max_size=4 - depth, unique=True))]
+    ids = [DEPTHS[depth] + name for name in draw(st.lists(IDS, min_size=1, max_size=max(1, 3 - depth), unique=True))]
     steps: list[Step] = []
     for index, step_id in enumerate(ids):
         before = ids[:index]
@@ -320,7 +333,7 @@ def levels(
                 trigger_rule="all_success" if states else draw(st.sampled_from(get_args(TriggerRule)[:4])),
                 when=draw(st.none() | st.just(f"{read} == 1")),
                 **draw(
-                    st.fixed_dictionaries({}, optional={"for_each": LOOPS})
+                    st.fixed_dictionaries({}, optional={"for_each": loops(depth)})
                     | st.fixed_dictionaries({"matrix": MATRICES})
                 ),
                 repeat=draw(optional(REPEATS)),
@@ -330,7 +343,7 @@ def levels(
                 **draw(bodies(verb)),
                 outputs=draw(st.dictionaries(NAMES, st.just("result"), max_size=2)),
                 output_schema=draw(optional(SCHEMAS)),
-                compensate=None if handled else draw(st.none() | compensations(null=null)),
+                compensate=draw(compensations(null=null)) if not handled and draw(RARELY) else None,
                 description=draw(TEXTS),
             )
         )
@@ -343,7 +356,7 @@ def definitions(draw: st.DrawFn, *, null: bool = True, depth: int = 0) -> Defini
     declared = draw(st.dictionaries(NAMES, inputs(), max_size=3))
     sources = [f'inputs["{name}"]' for name, field in declared.items() if not field.secret]
     steps, start = draw(levels(null=null, depth=depth, handled=False, states=None, sources=sources))
-    handlers = levels(null=null, depth=2, handled=True, states=False).map(lambda level: level[0])
+    handlers = levels(null=null, depth=1, handled=True, states=False).map(lambda level: level[0])
     checkpoint = st.builds(
         CheckpointPolicy,
         every=st.sampled_from(["step", "level", "never"]),
@@ -365,7 +378,7 @@ def definitions(draw: st.DrawFn, *, null: bool = True, depth: int = 0) -> Defini
         compensate=draw(st.booleans()),
         checkpoint=draw(optional(checkpoint)),
         budget=draw(optional(budget)),
-        on_failure=draw(st.just(()) | handlers),
-        finally_=draw(st.just(()) | handlers),
+        on_failure=draw(handlers) if draw(RARELY) else (),
+        finally_=draw(handlers) if draw(RARELY) else (),
         outputs=draw(st.dictionaries(NAMES, values(null=null) | st.just("${{ run.id }}"), max_size=3)),
     )

@@ -43,7 +43,18 @@ def command(*, source: str, target: str, syntax: Format | None, force: bool, as_
     if as_json:
         text = made.text if target == "-" else None
         lost = made.lost_comments
-        write(to_json({"from": source, "to": target, "format": to, "hash": made.content_hash, "text": text, "lost_comments": lost}))
+        write(
+            to_json(
+                {
+                    "from": source,
+                    "to": target,
+                    "format": to,
+                    "hash": made.content_hash,
+                    "text": text,
+                    "lost_comments": lost,
+                }
+            )
+        )
         return Exit.OK
     if target == "-":
         write(made.text.removesuffix("\n"))

@@ -35,7 +35,9 @@ class _Formatted:
         return self.before != self.after
 
 
-@click.command("fmt", epilog=examples("smf fmt review.toml", "smf fmt --check --diff flows/*.yaml", "smf fmt - < a.toml"))
+@click.command(
+    "fmt", epilog=examples("smf fmt review.toml", "smf fmt --check --diff flows/*.yaml", "smf fmt - < a.toml")
+)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=TEXT)
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a file would change.")
 @click.option("--diff", is_flag=True, help="Write nothing; show what would change.")

@@ -16,6 +16,7 @@ from statemachine_flow.cli.options import TEXT, common_options, examples
 from statemachine_flow.cli.output import paint, sanitize, say, to_json, write
 from statemachine_flow.cli.problems import problem_data, problems_text
 from statemachine_flow.errors import DefinitionError, Problem
+from statemachine_flow.proof import Proof, prove
 
 
 @attrs.frozen
@@ -28,6 +29,8 @@ class _Checked:
     problems: tuple[Problem, ...]
     #: Whether it passes.
     ok: bool
+    #: If one was asked for and the file is valid.
+    proof: Proof | None = None
 
 
 @click.command(
@@ -46,14 +49,15 @@ class _Checked:
     show_default=True,
     help="For people, as annotations of GitHub Actions, or as --json does.",
 )
+@click.option("--proof", "is_proof", is_flag=True, help="Show what every run keeps to; a refuted property is an error.")
 @common_options
-def command(*, files: tuple[str, ...], strict: bool, form: str, as_json: bool) -> int:
+def command(*, files: tuple[str, ...], strict: bool, form: str, is_proof: bool, as_json: bool) -> int:
     """Check documents without running anything.
 
     Every problem is shown, with its place in the text and what to do about it. A warning keeps no workflow from being
     run, and changes the exit code only with --strict.
     """
-    checked = [_check(file, strict=strict) for file in files]
+    checked = [_check(file, strict=strict, is_proof=is_proof) for file in files]
     if as_json or form == "json":
         write(to_json({"ok": all(one.ok for one in checked), "files": [_data(one) for one in checked]}))
     else:
@@ -61,7 +65,7 @@ def command(*, files: tuple[str, ...], strict: bool, form: str, as_json: bool) -
     return Exit.OK if all(one.ok for one in checked) else Exit.DEFINITION
 
 
-def _check(file: str, *, strict: bool) -> _Checked:
+def _check(file: str, *, strict: bool, is_proof: bool) -> _Checked:
     try:
         workflow = load(Path(file))
     except DefinitionError as error:
@@ -69,7 +73,9 @@ def _check(file: str, *, strict: bool) -> _Checked:
     problems = workflow.warnings
     if strict:
         problems = tuple(attrs.evolve(problem, severity="error") for problem in problems)
-    return _Checked(file, workflow, problems, ok=not (strict and problems))
+    ok = not (strict and problems)
+    proof = prove(workflow) if ok and is_proof else None
+    return _Checked(file, workflow, problems, ok=ok and (proof is None or proof.ok), proof=proof)
 
 
 def _show(checked: Sequence[_Checked], *, is_github: bool) -> None:
@@ -80,8 +86,11 @@ def _show(checked: Sequence[_Checked], *, is_github: bool) -> None:
                 write(annotation(problem))
         elif one.problems:
             say(problems_text(one.problems))
-        if one.ok and one.workflow is not None:
+        if one.workflow is not None and (one.ok or one.proof is not None):
             write(_ok_line(one.file, one.workflow))
+        if one.proof is not None:
+            for line in one.proof.text().splitlines():
+                write(sanitize(line))
 
 
 def _ok_line(file: str, workflow: Workflow) -> str:
@@ -99,4 +108,5 @@ def _data(one: _Checked) -> dict[str, Any]:
         "hash": None if workflow is None else workflow.content_hash,
         "steps": None if workflow is None else len(workflow.definition.steps),
         "problems": [problem_data(problem) for problem in one.problems],
+        **({} if one.proof is None else {"proof": one.proof.data()}),
     }
