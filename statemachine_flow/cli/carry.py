@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
+import inspect
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar, cast
 
 import attrs
 import click
 
+from statemachine_flow.agents import AgentRequest
 from statemachine_flow.cli.describe import failure_of, is_elsewhere, result_data, seconds_of
-from statemachine_flow.cli.exits import exit_of_state
+from statemachine_flow.cli.exits import Exit, exit_of_state
 from statemachine_flow.cli.options import DURATION, TEXT
 from statemachine_flow.cli.output import error_line, paint_state, sanitize, say, to_json, write
 from statemachine_flow.cli.progress import show_progress
@@ -25,6 +28,11 @@ from statemachine_flow.engine.asynchronous import EventListener
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.view import Run
 from statemachine_flow.errors import ConflictError, StoreError, UsageError
+from statemachine_flow.functions import Functions
+from statemachine_flow.journal import is_top
+
+#: How much of a question is shown in passing.
+_PROMPT_LENGTH: Final = 200
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -38,11 +46,41 @@ def engine_options(command: _F) -> _F:
     """The options of an engine that carries a run; the command gets them as `engine_arguments`."""
 
     @functools.wraps(command)
-    def collected(*, allow: tuple[str, ...], pass_env: tuple[str, ...], grace: float, **others: Any) -> Any:
-        arguments = {"allow": allow or None, "pass_env": pass_env, "grace": grace}
+    def collected(
+        *,
+        allow: tuple[str, ...],
+        pass_env: tuple[str, ...],
+        grace: float,
+        agents: tuple[str, ...],
+        workflows: tuple[str, ...],
+        **others: Any,
+    ) -> Any:
+        arguments = {
+            "allow": allow or None,
+            "pass_env": pass_env,
+            "grace": grace,
+            "agents": {name: _LateAgent(function, allow or None) for name, function in named(agents, "--agent")},
+            "workflows": dict(named(workflows, "--workflow")),
+        }
         return command(engine_arguments=arguments, **others)
 
     for option in (
+        click.option(
+            "--workflow",
+            "workflows",
+            metavar="NAME=FILE",
+            multiple=True,
+            type=TEXT,
+            help="What `workflow` steps start by that name; repeatable.",
+        ),
+        click.option(
+            "--agent",
+            "agents",
+            metavar="NAME=MODULE:FUNCTION",
+            multiple=True,
+            type=TEXT,
+            help="Whom `agent` steps ask by that name; repeatable.",
+        ),
         click.option(
             "--grace",
             metavar="DURATION",
@@ -68,6 +106,33 @@ def engine_options(command: _F) -> _F:
     ):
         collected = option(collected)
     return cast(_F, collected)
+
+
+def named(pairs: tuple[str, ...], option: str) -> Iterator[tuple[str, str]]:
+    """Pairs of a name and what it stands for.
+
+    Raises:
+        click.BadParameter: one of them is none.
+    """
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name or not value:
+            raise click.BadParameter(f"{pair!r} is not name=value", ctx=click.get_current_context(), param_hint=option)
+        yield name, value
+
+
+class _LateAgent:
+    """An agent that is imported when it is asked, as functions of steps are."""
+
+    def __init__(self, name: str, allow: tuple[str, ...] | None) -> None:
+        self._name = name
+        self._functions = Functions(None, allow)
+
+    async def __call__(self, request: AgentRequest) -> Any:
+        function = self._functions.resolve(self._name)
+        if inspect.iscoroutinefunction(function):
+            return await function(request)
+        return await asyncio.to_thread(function, request)
 
 
 def add_import_folders(origin: str | None) -> None:
@@ -139,15 +204,17 @@ def carry(engine: Engine, errand: Errand, work: Callable[[EventListener], Run], 
             write(to_json(run.outputs, pretty=True))
     if interruption.signal is not None and run.state == "paused":
         return 128 + interruption.signal
-    return exit_of_state(run.state)
+    return Exit.PAUSED if run.state == "running" else exit_of_state(run.state)
 
 
 def _conclude(run: Run, errand: Errand) -> None:
     """Say how the run ended, and what can be done about it."""
-    counts = Counter(str(step.state) for step in run.steps.values())
+    top = [step for step in run.steps.values() if is_top(step.path)]
+    counts = Counter(str(step.state) for step in top)
     completed = counts.pop("completed", 0)
     others = ", ".join(f"{count} {state}" for state, count in counts.items())
-    line = f"run {sanitize(run.id)} {paint_state(run.state, stream=sys.stderr)}: {completed}/{len(run.steps)} steps"
+    state = "waiting" if run.state == "running" else run.state
+    line = f"run {sanitize(run.id)} {paint_state(state, stream=sys.stderr)}: {completed}/{len(top)} steps"
     line += f" ({others})" if others else ""
     seconds = seconds_of(run)
     line += f" in {span(seconds)}" if seconds is not None else ""
@@ -156,10 +223,29 @@ def _conclude(run: Run, errand: Errand) -> None:
         say(error_line(*failure))
     if run.reason.startswith("code_missing"):
         say(_CODE_MISSING)
-    command = {"failed": "retry", "paused": "resume"}.get(run.state)
+    for line in waiting_lines(run, errand.db):
+        say(line)
+    command = {"failed": "retry", "paused": "resume", "running": "resume"}.get(run.state)
     if command is None:
         return
     if errand.saved:
         say(f"go on with: {sanitize(command_line(command, run.id, errand.db))}")
     else:
         say("it cannot go on: it was run with --no-save")
+
+
+def waiting_lines(run: Run, db: str | None) -> Iterator[str]:
+    """What a run waits for, and the commands that say it."""
+    for step in run.waiting:
+        if step.on == "approval":
+            yield f"{sanitize(step.path)} asks: {sanitize(str(step.question.get('prompt', '')), _PROMPT_LENGTH)}"
+            yield f"  {sanitize(command_line('approve', run.id, db, step.path))}"
+        else:
+            key = ["--key", step.key] if step.key is not None else []
+            yield f"{sanitize(step.path)} waits for the signal {sanitize(str(step.event))}"
+            yield f"  {sanitize(command_line('signal', run.id, db, str(step.event), *key))}"
+    for path, child in run.children.items():
+        if run.steps[path].on == "run":
+            yield f"{sanitize(path)} waits for its run {sanitize(child)}: {command_line('status', sanitize(child), db)}"
+    if run.reason.startswith("uncertain"):
+        yield f"say what became of it: {sanitize(command_line('resolve', run.id, db, 'STEP', '--as', 'completed'))}"

@@ -24,8 +24,15 @@ def is_abandoned(state: str, owner: Owner | None) -> bool:
     return state in _AT_WORK and (owner is None or not is_alive(owner))
 
 
+def is_waiting(state: str, owner: Owner | None) -> bool:
+    """Whether a run was let go of because only people, signals or child runs can bring it on."""
+    return state == "running" and owner is None
+
+
 def shown_state(state: str, owner: Owner | None) -> str:
     """The state of a run for people."""
+    if is_waiting(state, owner):
+        return f"{state} (waiting)"
     if is_abandoned(state, owner):
         return f"{state} (owner gone)"
     return f"{state} (owner unknown: another host)" if owner is not None and is_elsewhere(owner) else state
@@ -119,6 +126,9 @@ def status_data(run: Run) -> dict[str, Any]:
         "notes": list(run.notes),
         "allowed": allowed_commands(run),
         "seq": run.seq,
+        "parent": None if run.parent is None else {"run": run.parent[0], "step": run.parent[1]},
+        "waiting": [_waiting_data(step) for step in run.waiting],
+        "usage": {"cost_usd": run.usage.cost_usd, "tokens": run.usage.tokens},
         "inputs": run.inputs,
         "steps": {step.id: _step_data(step) for step in run.steps.values()},
     }
@@ -155,11 +165,25 @@ def _step_result(step: StepView) -> dict[str, Any]:
 def _step_data(step: StepView) -> dict[str, Any]:
     return {
         **_step_result(step),
+        "generation": step.generation,
+        "on": step.on or None,
+        "child": step.child,
         "reason": step.reason,
         "started": iso(step.started_at),
         "ended": iso(step.ended_at),
         "due": iso(step.due_at),
         **_step_values(step),
+    }
+
+
+def _waiting_data(step: StepView) -> dict[str, Any]:
+    return {
+        "step": step.path,
+        "on": step.on,
+        "event": step.event,
+        "key": step.key,
+        "question": step.question or None,
+        "due": iso(step.due_at),
     }
 
 

@@ -35,11 +35,31 @@ def read_inputs(definition: Definition, source: str | None, pairs: Iterable[str]
         {'n': 5, 's': '5'}
     """
     values = {} if source is None else _read_source(source)
+    types = {name: declared.type for name, declared in definition.inputs.items()}
+    values |= _read_pairs(pairs, types, "--input", "input")
+    return values
+
+
+def read_fields(form: Mapping[str, Mapping[str, Any]], pairs: Iterable[str]) -> dict[str, Any]:
+    """What `--form` gives an approval.
+
+    Args:
+        form: name -> the field, with its `type`.
+        pairs: `name=value` each.
+
+    Raises:
+        click.UsageError: the text is not valid.
+    """
+    return _read_pairs(pairs, {name: str(field["type"]) for name, field in form.items()}, "--form", "field")
+
+
+def _read_pairs(pairs: Iterable[str], types: Mapping[str, str], option: str, noun: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
-            _refuse(f"{pair!r} is not name=value", "--input")
-        values[name] = _read_value(name, text, definition)
+            _refuse(f"{pair!r} is not name=value", option)
+        values[name] = _read_value(f"{noun} '{name}'", text, types.get(name, "string"), option)
     return values
 
 
@@ -54,20 +74,19 @@ def _read_source(source: str) -> dict[str, Any]:
         _refuse("; ".join(problem.message for problem in error.problems), "--inputs")
 
 
-def _read_value(name: str, text: str, definition: Definition) -> Any:
-    declared = definition.inputs.get(name)
+def _read_value(what: str, text: str, type_name: str, option: str) -> Any:
     # An unknown name is the engine's to report, along with everything else that does not fit.
-    if declared is None or declared.type in _AS_TEXT:
+    if type_name in _AS_TEXT:
         return text
-    wanted = f"input '{name}' takes {_EXAMPLES[declared.type]}, not {text[:60]!r}"
+    wanted = f"{what} takes {_EXAMPLES[type_name]}, not {text[:60]!r}"
     try:
         # As the one value of a mapping, for which alone there is a reader.
-        values = read_text(f'{{"value": {text}}}', format="json", name="--input")[0]
+        values = read_text(f'{{"value": {text}}}', format="json", name=option)[0]
     except DefinitionError as error:
         faults = [problem.message for problem in error.problems if problem.kind != "definition.syntax"]
-        _refuse("; ".join([wanted, *faults]), "--input")
+        _refuse("; ".join([wanted, *faults]), option)
     if len(values) > 1:  # it was no value, but a value and further keys
-        _refuse(wanted, "--input")
+        _refuse(wanted, option)
     return values["value"]
 
 

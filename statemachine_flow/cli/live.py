@@ -60,12 +60,21 @@ class LiveTable:
     def __init__(self, title: str, states: Mapping[str, str], console: Console) -> None:
         self._title = sanitize(title)
         self._console = console
+        self._run = ""
         self._rows = {step: _Row(step, state) for step, state in states.items()}
 
     def hear(self, event: Event) -> None:
         """Take in what happened; drawing is left to the next refresh."""
-        if event.step is not None:
-            self._rows[event.step].hear(event)
+        if event.step is None or event.run_id != self._run_of(event):
+            return
+        if event.step not in self._rows:  # a step inside another one, or an item of a loop
+            self._rows[event.step] = _Row(event.step, "pending")
+        self._rows[event.step].hear(event)
+
+    def _run_of(self, event: Event) -> str:
+        """The run that the table is about: events of its child runs are heard as well."""
+        self._run = self._run or event.run_id
+        return self._run
 
     def render(self) -> Group:
         """The table as it stands."""

@@ -70,22 +70,50 @@ class Lines:
     """Turns events into lines."""
 
     def __init__(self) -> None:
-        self._started: dict[str, dt.datetime] = {}
+        #: The run that is watched; its child runs are heard as well.
+        self._run = ""
+        self._started: dict[tuple[str, str], dt.datetime] = {}
 
     def line(self, event: Event) -> str | None:
         """What an event says, without its time; None for what the summary says better."""
+        self._run = self._run or event.run_id
         if event.kind == "run.create":
             return f"run {event.run_id} of {sanitize(event.data['workflow'])} created"
+        if event.kind == "run.signal":
+            return f"signal {sanitize(event.data['event'])} came"
+        if event.kind == "run.unwind":
+            return f"the steps are at rest; what is left before it is {event.data['outcome']}: its handlers"
         if event.kind == "run.note":
             return f"note: {sanitize(event.data['reason'])}"
         if event.step is None:
             return None
+        step, name = (event.run_id, event.step), sanitize(event.step)
+        if event.run_id != self._run:
+            name = f"{sanitize(event.run_id)}: {name}"
         if event.kind == "step.start":
-            self._started[event.step] = event.at
+            self._started[step] = event.at
             attempt = event.data["attempt"]
-            return f"{event.step} started" + (f" (attempt {attempt})" if attempt > 1 else "")
-        started = self._started.get(event.step)
-        return f"{event.step} {_end(event, None if started is None else (event.at - started).total_seconds())}"
+            return f"{name} started" + (f" (attempt {attempt})" if attempt > 1 else "")
+        if event.kind == "step.wait":
+            return f"{name} {_painted('waiting')} {_waits(event)}"
+        started = self._started.get(step)
+        return f"{name} {_end(event, None if started is None else (event.at - started).total_seconds())}"
+
+
+def _waits(event: Event) -> str:
+    """What a step waits for."""
+    on = event.data["on"]
+    if on == "items":
+        keys = event.data.get("keys")
+        return "for its items" if keys is None else f"for its {len(keys)} items"
+    if on == "run":
+        return f"for its run {sanitize(event.data['run'])}"
+    if on == "event":
+        return f"for the signal {sanitize(event.data['event'])}"
+    if on == "timer":
+        due = dt.datetime.fromtimestamp(event.data["due"] / 1e6, dt.UTC)
+        return f"for {span((due - event.at).total_seconds())}"
+    return "for an approval" if on == "approval" else "for its steps"
 
 
 def _end(event: Event, seconds: float | None) -> str:

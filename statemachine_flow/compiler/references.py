@@ -176,6 +176,10 @@ class References:
         if part not in _STEP_KEYS:
             hint = self._problems.advise(part, _STEP_KEYS) or "known here: " + ", ".join(_STEP_KEYS)
             return Finding("definition.reference", f"a step has no {shown(part)}", (), hint)
+        if rest and is_loop(step) and part in ("output", "outputs"):
+            message = f"steps.{step.id}.{part} is a list with an entry for each item"
+            hint = f"write [x[{rest[0]!r}] for x in steps.{step.id}.{part}]"
+            return Finding("definition.reference", message, (), hint)
         names = outputs_keys(step) if part == "outputs" else output_keys(step) if part == "output" else None
         if names is None:
             return None

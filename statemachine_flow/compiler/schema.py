@@ -130,8 +130,9 @@ def _step_schema(raw: _Schema, where: Where, *, listed: bool = False) -> _Schema
     """A step with the fields of every verb, of which only those of one verb go together."""
     step = _noun(Step, raw)
     properties = step["properties"]
+    verbs = {key: _noun(verb, raw) for key, verb in VERBS.items()}
     for key, verb in VERBS.items():
-        own = _noun(verb, raw)["properties"]
+        own = verbs[key]["properties"]
         about = f"{_first_line(verb)} {own[key].get('description', '')}".strip()
         properties |= {**own, key: _about(own[key], about)}
     # The steps in a compensation or a handler are not compensated either.
@@ -145,7 +146,8 @@ def _step_schema(raw: _Schema, where: Where, *, listed: bool = False) -> _Schema
     if listed:
         step["required"] = ["id"]
     step["oneOf"] = [
-        {"required": [key], "not": {"anyOf": _each_required(known - own)}} for key, own in KNOWN[where].items()
+        {"required": verbs[key]["required"], "not": {"anyOf": _each_required(known - own)}}
+        for key, own in KNOWN[where].items()
     ]
     return step
 

@@ -7,6 +7,8 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
 
+import msgspec
+
 from statemachine_flow.compiler.problems import shown
 from statemachine_flow.compiler.source import Path
 from statemachine_flow.model import Finding
@@ -28,15 +30,11 @@ def schema_findings(schema: Mapping[str, Any]) -> Iterator[Finding]:
         ["'https://example.com/a.json' lies outside the schema"]
     """
     try:
-        error = _meta_error(schema)
+        fault = _fault(msgspec.json.encode(schema))
     except RecursionError:
-        yield Finding("definition.schema", "the schema is nested too deep")
-        return
-    if error is not None:
-        path = tuple(error.absolute_path)
-        place = f"'{path[-1]}'" if path else "the schema"
-        hint = f"a {error.validator} of {shown(str(error.validator_value))} is expected" if error.validator else None
-        yield Finding("definition.schema", f"the value of {place} is not what JSON Schema allows there", path, hint)
+        fault = Finding("definition.schema", "the schema is nested too deep")
+    if fault is not None:
+        yield fault
         return
     for path, reference in _references(schema, ()):
         if not reference.startswith("#"):
@@ -46,14 +44,22 @@ def schema_findings(schema: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("definition.schema", f"{shown(reference)} leads to nothing in the schema", path)
 
 
-def _meta_error(schema: Mapping[str, Any]) -> Any:
-    """The most telling of the library's errors about a schema; None if it is one."""
+@lru_cache(maxsize=1024)
+def _fault(text: bytes) -> Finding | None:
+    """What the draft of a schema says about it, once for steps that have the same one."""
     # Loading the library takes longer than checking most documents, and few have a schema.
     from jsonschema import Draft202012Validator  # noqa: PLC0415
     from jsonschema.exceptions import best_match  # noqa: PLC0415
     from jsonschema.validators import validator_for  # noqa: PLC0415
 
-    return best_match(_judge(validator_for(schema, default=Draft202012Validator)).iter_errors(schema))
+    schema = msgspec.json.decode(text)
+    error = best_match(_judge(validator_for(schema, default=Draft202012Validator)).iter_errors(schema))
+    if error is None:
+        return None
+    path = tuple(error.absolute_path)
+    place = f"'{path[-1]}'" if path else "the schema"
+    hint = f"a {error.validator} of {shown(str(error.validator_value))} is expected" if error.validator else None
+    return Finding("definition.schema", f"the value of {place} is not what JSON Schema allows there", path, hint)
 
 
 @lru_cache(maxsize=16)

@@ -73,7 +73,7 @@ def is_loop(step: Step) -> bool:
 
 
 def output_keys(step: Step) -> Collection[str] | None:
-    """The keys of `steps.<id>.output`; None when they are not known before the step ran."""
+    """The keys of `steps.<id>.output`; None when they are not known before the step ran, or it is a list."""
     return None if is_loop(step) else result_keys(step)
 
 

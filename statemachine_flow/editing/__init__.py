@@ -4,6 +4,7 @@ Layout, each module importing only from those above it:
     spans       where everything in a text stands; `scan_toml` and `scan_yaml` find it
     render      single values as text
     roles       what a mapping of a document is: a workflow, a level, a step
+    paths       paths as people write them
     comments    which comment belongs to which value
     layout      a whole document in the canonical layout; `layout_toml` and `layout_yaml` write it
     references  where expressions read a step

@@ -75,10 +75,10 @@ class _Line:
 
 
 def collect(text: str, syntax: Format) -> Comments:
-    """Find the comments of a TOML or YAML text.
+    r"""Find the comments of a TOML or YAML text.
 
     Example:
-        >>> collect("# one\\na: 1  # two\\nb:\\n  c: 1\\n  # three\\n", "yaml").foot
+        >>> collect("# one\na: 1  # two\nb:\n  c: 1\n  # three\n", "yaml").foot
         {('b',): ['# three']}
     """
     return _Collector(scan(text, syntax), syntax).comments

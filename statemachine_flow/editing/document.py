@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from types import TracebackType
-from typing import Any, Final, Self, final
+from typing import Any, Self, final
 
 import attrs
 
@@ -15,11 +14,9 @@ from statemachine_flow.compiler.source import Format, Path, Source, quoted
 from statemachine_flow.editing import edits, steps
 from statemachine_flow.editing.files import File, Form
 from statemachine_flow.editing.layout import checked
-from statemachine_flow.editing.roles import in_order, role_at
+from statemachine_flow.editing.paths import expected_place, parts_of, shown
 from statemachine_flow.editing.views import View, plain
 from statemachine_flow.errors import Problem, UsageError
-
-_PART: Final = re.compile(r"""\.?(?:([\w-]+)|\[([0-9]+)\]|\["([^"]*)"\])""")
 
 
 @final
@@ -75,7 +72,7 @@ class Document(View):
         """Read a file; see `edit`."""
         file = File.read(path)
         document = cls(file.text, format=file.source.format)
-        document._file, document._form, document._source = file, file.form, file.source  # noqa: SLF001 - its own class
+        document._file, document._form, document._source = file, file.form, file.source
         return document
 
     # --- what is there
@@ -129,7 +126,7 @@ class Document(View):
             KeyError: something on the way is not there.
             UsageError: the value is no plain data, or cannot be written there.
         """
-        self.write(_parts(path), value, after)
+        self.write(parts_of(path), value, after)
 
     def delete(self, path: str | Path) -> None:
         """Take a value out, with its key, the comments right above it and the one behind it.
@@ -137,7 +134,7 @@ class Document(View):
         Raises:
             KeyError: it is not there.
         """
-        parts = _parts(path)
+        parts = parts_of(path)
         if not parts or steps.at(self._data, parts[:-1]) is None:
             raise KeyError(path)
         _ = self.read(parts)
@@ -216,13 +213,13 @@ class Document(View):
         place = steps.find(self._data, step)
         readers = [path for path, _, _ in steps.readers_of(self._data, place) if path[: len(place.path)] != place.path]
         if readers:
-            raise UsageError(f"the step '{step}' is read by {_listed(readers)}", hint="change what reads it first")
+            raise UsageError(f"the step '{step}' is read by {shown(readers)}", hint="change what reads it first")
         names = [path for path in steps.names_of(self._data, place) if path[: len(place.path)] != place.path]
         if names and not rewire:
             hint = "rewire=True connects its neighbours"
-            raise UsageError(f"the step '{step}' is named by {_listed(names)}", hint=hint)
+            raise UsageError(f"the step '{step}' is named by {shown(names)}", hint=hint)
         text = self._content
-        for path, value in _rewired(self._data, place, names, step):
+        for path, value in steps.rewired(self._data, place, names):
             text = edits.drop(text, self.format, path) if value is None else edits.put(text, self.format, path, value)
         self._take(edits.drop(text, self.format, place.path))
 
@@ -274,7 +271,7 @@ class Document(View):
             raise UsageError(f"{quoted(str(path[-2]))} holds no other values")
         fitting = take_built({"value": plain(value)})["value"]
         if isinstance(parent, dict) and after is None and path[-1] not in parent:
-            after = _expected_place(parent, path)
+            after = expected_place(parent, path)
         self._take(edits.put(self._content, self.format, path, fitting, after))
 
     def erase(self, path: Path) -> None:
@@ -296,7 +293,7 @@ class Document(View):
 
 
 def edit(path: str | os.PathLike[str]) -> Document:
-    """Change a workflow's file and keep its comments.
+    r"""Change a workflow's file and keep its comments.
 
     Args:
         path: a file that ends in `.toml`, `.yaml`, `.yml` or `.json`.
@@ -312,7 +309,7 @@ def edit(path: str | os.PathLike[str]) -> Document:
         >>> import tempfile
         >>> from pathlib import Path
         >>> path = Path(tempfile.mkdtemp(), "hi.toml")
-        >>> _ = path.write_text("dsl = '1'\\nname = 'hi'\\n[steps.a]  # the only one\\nrun = 'true'\\n")
+        >>> _ = path.write_text("dsl = '1'\nname = 'hi'\n[steps.a]  # the only one\nrun = 'true'\n")
         >>> with edit(path) as document:
         ...     document["steps"]["a"]["timeout"] = "10m"
         >>> print(path.read_text(), end="")
@@ -323,54 +320,3 @@ def edit(path: str | os.PathLike[str]) -> Document:
         timeout = "10m"
     """
     return Document.open(path)
-
-
-def _parts(path: str | Path) -> Path:
-    if not isinstance(path, str):
-        return tuple(path)
-    parts: list[str | int] = []
-    position = 0
-    while position < len(path):
-        match = _PART.match(path, position)
-        if match is None:
-            raise UsageError(f"{quoted(path)} is no path", hint='write it like steps.build.needs[0], or env["A B"]')
-        plain_key, index, key = match.groups()
-        parts.append(int(index) if index is not None else plain_key if plain_key is not None else key)
-        position = match.end()
-    return tuple(parts)
-
-
-def _expected_place(parent: dict[str, Any], path: Path) -> str | None:
-    """The key that a new one of a document or a step comes behind, for people to find it."""
-    role = role_at(path[:-1])
-    if role not in ("document", "step"):
-        return None
-    ordered = list(in_order({**dict.fromkeys(parent), path[-1]: None}, role))
-    before = ordered[: ordered.index(path[-1])]
-    return max(before, key=list(parent).index, default=None)
-
-
-def _listed(paths: list[Path]) -> str:
-    from statemachine_flow.compiler.source import dotted  # noqa: PLC0415
-
-    shown = [dotted(path) for path in paths[:3]]
-    return ", ".join(shown) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
-
-
-def _rewired(tree: Any, place: steps.Place, names: list[Path], step: str) -> list[tuple[Path, Any]]:
-    """What to set, in the order to do it, so that nobody names a step any more; None for what is to go."""
-    removed = steps.at(tree, place.path)
-    needs = [one for one in removed.get("needs", []) if one != place.id]
-    changes: dict[Path, Any] = {}
-    for path in names:
-        where = next((index for index, part in enumerate(path) if index > len(place.level) and part == "needs"), None)
-        if where is not None:
-            key = path[: where + 1]
-            old = steps.at(tree, key)
-            new = [other for one in old for other in (needs if one == place.id else [one])]
-            changes[key] = list(dict.fromkeys(new)) or None
-        elif isinstance(following := removed.get("next", "end"), str):
-            changes[path] = following
-        else:
-            raise UsageError(f"the step '{step}' has several ways on, so routes to it cannot be led past it")
-    return list(changes.items())

@@ -13,8 +13,8 @@ import msgspec
 from statemachine_flow.compiler import read_text
 from statemachine_flow.compiler.source import Format, Path, dotted
 from statemachine_flow.editing import splice_toml, splice_yaml
-from statemachine_flow.editing.render import toml_key, yaml_key
 from statemachine_flow.editing.references import Rewording
+from statemachine_flow.editing.render import toml_key, yaml_key
 from statemachine_flow.editing.spans import Scan, scan
 from statemachine_flow.errors import DefinitionError, UsageError
 
@@ -54,7 +54,8 @@ def drop(text: str, syntax: Format, path: Path) -> str:
     if syntax == "json":
         return _json(wanted, text)
     splice = splice_toml if syntax == "toml" else splice_yaml
-    return _proven(splice.drop(scan(text, syntax), path), syntax, wanted, path)
+    made: str = splice.drop(scan(text, syntax), path)
+    return _proven(made, syntax, wanted, path, may_be_gone=syntax == "toml")
 
 
 def rename(text: str, syntax: Format, path: Path, new: str) -> str:
@@ -130,7 +131,8 @@ def _put(text: str, syntax: Format, path: Path, value: Any, after: str | int | N
         return text
     if syntax == "toml" and splice_toml.is_table(found, path):
         return _replace_table(found, path, value)
-    return splice.replace(found, path, value)
+    made: str = splice.replace(found, path, value)
+    return made
 
 
 def _replace_table(found: Scan, path: Path, value: Any) -> str:
@@ -171,37 +173,39 @@ def _insert(found: Scan, syntax: Format, path: Path, value: Any, after: str | in
         if syntax == "yaml" and found.root.at(path[:-2]).style == "block":
             return splice_yaml.replace(found, path[:-1], content)
     splice = splice_toml if syntax == "toml" else splice_yaml
-    return splice.insert(found, path, value, after)
+    made: str = splice.insert(found, path, value, after)
+    return made
 
 
 def _changes(old: Any, new: Any) -> list[tuple[str, Any, Any]] | None:
     """How to get from one value to another entry by entry; None if it is better written anew."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping) and new and old:
+    if not old or not new:
+        return None
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
         kept = [key for key in old if key in new]
         if not kept or [*kept, *(key for key in new if key not in old)] != list(new):
             return None
         drops = [("drop", key, None) for key in old if key not in new]
         return [*drops, *(("put", key, item) for key, item in new.items() if not _same(old.get(key, ...), item))]
-    if isinstance(old, list) and isinstance(new, list) and old and new:
-        if len(new) >= len(old) and _same(old, new[: len(old)]):
-            return [("put", index, new[index]) for index in range(len(old), len(new))]
-        if len(new) == len(old):
-            return [("put", index, item) for index, item in enumerate(new) if not _same(old[index], item)]
-        rest = list(enumerate(old))
-        for item in new:
-            while rest and not _same(rest[0][1], item):
-                rest.pop(0)
-            if not rest:
-                return None
-            rest.pop(0)
-        drops, wanted = [], list(new)
-        for index, item in enumerate(old):
-            if wanted and _same(item, wanted[0]):
-                wanted.pop(0)
-            else:
-                drops.append(("drop", index, None))
-        return drops[::-1]
+    if isinstance(old, list) and isinstance(new, list):
+        return _list_changes(old, new)
     return None
+
+
+def _list_changes(old: list[Any], new: list[Any]) -> list[tuple[str, Any, Any]] | None:
+    """The same for lists: items are added at the end, left out, or changed in their places."""
+    if _same(old, new[: len(old)]):
+        return [("put", index, new[index]) for index in range(len(old), len(new))]
+    if len(new) == len(old):
+        return [("put", index, item) for index, item in enumerate(new) if not _same(old[index], item)]
+    drops = []
+    wanted = list(new)
+    for index, item in enumerate(old):
+        if wanted and _same(item, wanted[0]):
+            wanted.pop(0)
+        else:
+            drops.append(("drop", index, None))
+    return None if wanted else drops[::-1]
 
 
 def _with(data: Any, path: Path, value: Any, after: str | int | None) -> Any:
@@ -235,13 +239,13 @@ def _at(data: Any, path: Path) -> Any:
     return data
 
 
-def _proven(text: str, syntax: Format, wanted: Any, path: Path) -> str:
+def _proven(text: str, syntax: Format, wanted: Any, path: Path, *, may_be_gone: bool = False) -> str:
     """The text, if it says what it should."""
     try:
         made = data_of(text, syntax)
     except DefinitionError as error:
         raise _cannot(path) from error
-    if not _same(made, wanted):
+    if not _same(made, wanted, may_be_gone=may_be_gone):
         raise _cannot(path)
     return text
 
@@ -251,12 +255,21 @@ def _cannot(path: Path) -> UsageError:
     return UsageError(message, hint="change it by hand")
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether two values are equal, types included; in TOML, a mapping whose entries are gone may be gone too."""
+def _same(one: Any, other: Any, *, may_be_gone: bool = False) -> bool:
+    """Whether two values are equal, types included.
+
+    Args:
+        one: plain data.
+        other: plain data.
+        may_be_gone: whether a mapping without entries may be missing, as in TOML where nothing names it any more.
+    """
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return all(_same(one.get(key, {}), other.get(key, {})) for key in {**one, **other})
+        missing: Any = {} if may_be_gone else ...
+        keys = {**one, **other}
+        return all(_same(one.get(key, missing), other.get(key, missing), may_be_gone=may_be_gone) for key in keys)
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
+        pairs = zip(one, other, strict=False)
+        return len(one) == len(other) and all(_same(*pair, may_be_gone=may_be_gone) for pair in pairs)
     return type(one) is type(other) and bool(one == other)
 
 

@@ -40,7 +40,7 @@ class _Writer:
         """Write a table: first what stands on one line, for what follows a header belongs to that table."""
         large = {key: value for key, value in fields.items() if self._is_table((*path, key), value, role)}
         if header:
-            if self.lines[-1:] != [_header(path[:-1])]:
+            if self.lines[-1:] not in [[_header(path[:end])] for end in range(1, len(path))]:
                 self._blank()
             self.block(self._comments.above.get(path, []))
             self.lines.append(_header(path) + self._end(path))

@@ -32,7 +32,7 @@ class _Writer:
         for key, value in fields.items():
             place = (*path, key)
             kind = role_of(role, key)
-            is_large = role == "document" and not path and isinstance(value, Mapping) and value
+            is_large = role == "document" and not path and isinstance(value, Mapping)
             is_step = role == "level" and len(path) == 1
             if not (isinstance(value, Mapping | list) and value):
                 self._comments.lift(place)

@@ -47,6 +47,10 @@ def _between(text: str, scalars: Iterable[Any]) -> tuple[list[tuple[int, int]], 
     return comments, dashes
 
 
+#: The stubs let every event be without marks; those of a parser have them.
+_Event = Any
+
+
 @final
 class _Builder:
     def __init__(self, text: str, dashes: list[int]) -> None:
@@ -56,21 +60,27 @@ class _Builder:
         self._open: list[Node] = []
         self._key: tuple[str, int, int] | None = None
 
-    def take(self, event: Any) -> None:
-        if isinstance(event, yaml.ScalarEvent):
+    def take(self, event: _Event) -> None:
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
             start, end = event.start_mark.index, event.end_mark.index
             if self._open and self._open[-1].kind == "mapping" and self._key is None:
                 self._key = (event.value, start, end)
                 return
             is_block = event.style in ("|", ">")
             self._put(Node("scalar", "block" if is_block else "flow", start, self._trim(start, end), start))
-        elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
-            kind: Any = "mapping" if isinstance(event, yaml.MappingStartEvent) else "list"
+        elif kind in (yaml.MappingStartEvent, yaml.SequenceStartEvent):
             start = event.start_mark.index
-            node = Node(kind, "flow" if event.flow_style else "block", start, start, start)
+            node = Node(
+                "mapping" if kind is yaml.MappingStartEvent else "list",
+                "flow" if event.flow_style else "block",
+                start,
+                start,
+                start,
+            )
             self._put(node)
             self._open.append(node)
-        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+        elif kind in (yaml.MappingEndEvent, yaml.SequenceEndEvent):
             node = self._open.pop()
             # The end of a block collection is where the parser noticed it, lines too late.
             node.end = event.end_mark.index if node.style == "flow" else node.last

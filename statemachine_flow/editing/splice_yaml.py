@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, Final
 
 from statemachine_flow.compiler.source import Path
@@ -106,7 +107,7 @@ def _indented(lines: list[str], indent: str) -> list[str]:
 
 def _are_apart(text: str, siblings: list[Node]) -> bool:
     """Whether a blank line stands between every two of several entries."""
-    pairs = list(zip(siblings, siblings[1:], strict=False))
+    pairs = list(pairwise(siblings))
     return bool(pairs) and all(re.search(r"\n[ \t\r]*\n", text[one.last : other.entry]) for one, other in pairs)
 
 

@@ -14,11 +14,12 @@ from statemachine_flow.errors import UsageError
 
 #: Fields of a step that hold no expression and no placeholder.
 _SILENT: Final = frozenset(
-    {
-        "id", "description", "needs", "trigger_rule", "matrix", "max_visits", "timeout", "optional", "delivery", "verify",
-        "secrets", "output_schema", "start", "steps", "compensate", "workflow", "call", "transaction", "allow_exit",
-    }
-)  # fmt: skip
+    (
+        *("id", "description", "needs", "trigger_rule", "matrix", "max_visits", "timeout", "optional", "delivery"),
+        *("verify", "secrets", "output_schema", "start", "steps", "compensate", "workflow", "call", "transaction"),
+        "allow_exit",
+    )
+)
 _HANDLERS: Final = ("on_failure", "finally")
 
 _Kind = Literal["expression", "template"]
@@ -204,3 +205,22 @@ def _leaves(value: Any, path: Path, kind: _Kind) -> Iterator[_Text]:
     elif isinstance(value, Mapping | list):
         for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
             yield from _leaves(item, (*path, key), kind)
+
+
+def rewired(tree: Any, place: Place, names: list[Path]) -> list[tuple[Path, Any]]:
+    """What to set, in the order to do it, so that nobody names a step any more; None for what is to go."""
+    removed = at(tree, place.path)
+    needs = [one for one in removed.get("needs", []) if one != place.id]
+    changes: dict[Path, Any] = {}
+    for path in names:
+        where = next((index for index, part in enumerate(path) if index > len(place.level) and part == "needs"), None)
+        if where is not None:
+            key = path[: where + 1]
+            old = at(tree, key)
+            new = [other for one in old for other in (needs if one == place.id else [one])]
+            changes[key] = list(dict.fromkeys(new)) or None
+        elif isinstance(following := removed.get("next", "end"), str):
+            changes[path] = following
+        else:
+            raise UsageError(f"the step '{place.id}' has several ways on, so routes to it cannot be led past it")
+    return list(changes.items())

@@ -50,11 +50,13 @@ class _Search:
         self.edges: list[tuple[int, int, int, bool]] = []
         self.findings = Findings()
 
-    def run(self, limit: int) -> bool:
+    def run(self, steps: int, limit: int) -> bool:
         """Look at everything; False if there is more than the limit."""
         for moves, config in self.model.initial():
             self._reach(-1, moves, config, is_outside=False)
         self._note(-1)
+        # A move costs the more, the more steps there are.
+        most_edges = 64 * limit // max(16, steps)
         place = 0
         while place < len(self.configs):
             for moves, config, is_outside in self.model.successors(self.configs[place]):
@@ -62,7 +64,7 @@ class _Search:
             if self.model.noted:
                 self._note(place)
             place += 1
-            if len(self.configs) > limit or len(self.edges) > 4 * limit:
+            if len(self.configs) > limit or len(self.edges) > most_edges:
                 return False
         self.findings.configurations = len(self.configs)
         return True
@@ -124,7 +126,7 @@ def explore(model: Model, render: Render, steps: int, limit: int, *, can_be_cut:
         What was found; None if there are more configurations than the limit.
     """
     search = _Search(model, render)
-    if not search.run(limit):
+    if not search.run(steps, limit):
         return None
     findings = search.findings
     _find_stuck(search)

@@ -61,7 +61,7 @@ def examine(steps: Sequence[Step], start: str | None, prefix: str, task: Task, *
     found: Findings | None = None
     if start is not None:
         found = explore(States(parts, start, task.rules), _renderer(parts), len(parts), 10**9, can_be_cut=can_be_cut)
-    elif len(parts) <= _MOST_STEPS and task.limit:
+    elif _is_worth_trying(parts, task.limit):
         model = Graph(parts, task.rules, goes_on=goes_on)
         found = explore(model, _renderer(parts), len(parts), task.limit, can_be_cut=can_be_cut)
     findings = found or survey(parts, task.rules, goes_on=goes_on)
@@ -69,6 +69,12 @@ def examine(steps: Sequence[Step], start: str | None, prefix: str, task: Task, *
     for part in parts:
         _tell(part, findings)
     return findings
+
+
+def _is_worth_trying(parts: Sequence[Part], limit: int) -> bool:
+    """Whether the configurations may be few enough: those of the steps that begin at once are not too many already."""
+    at_once = sum(not part.needs and part.condition != "never" and part.lane is None for part in parts)
+    return len(parts) <= _MOST_STEPS and 2 ** min(at_once, 64) <= limit
 
 
 def _inside(

@@ -2,6 +2,7 @@
 
 The workflow's level is seen from here as open, open with a required step failed, ended in one of its ways, or cut
 off. The table is asked for more than the engine would ask: wherever it must refuse to end the run, that is tried.
+A retry of a failed run counts as beginning anew: that steps which completed stay so is not looked into.
 """
 
 from __future__ import annotations

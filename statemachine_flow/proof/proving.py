@@ -28,7 +28,9 @@ def prove(
 
     Nothing is run and nothing is imported: the machines of runs and steps, the join rules and the workflow's graph are
     searched for a history that breaks a property. What steps do is left open: each attempt may succeed or fail, each
-    condition that reads something may be true, false or fail, and an operator may pause, cancel or quarantine.
+    condition that reads something may be true, false or fail, and an operator may pause, cancel or quarantine. What
+    is taken for granted stands at the end of the report. A child run whose workflow is named, not written down, may
+    complete or fail, and no more is known of it.
 
     Args:
         workflow: a workflow, or what `load` takes.

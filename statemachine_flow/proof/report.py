@@ -22,6 +22,11 @@ PROPERTIES: Final = {
     "completes": "some run completes",
     "finally": "`finally` begins, however a run that was started ends",
 }
+#: What the report does not question.
+TAKEN_FOR_GRANTED: Final = (
+    "an attempt under way ends; declared signals, decisions and timers can come; "
+    "a failed run that is retried begins anew"
+)
 _WORDS: Final = {True: "shown", False: "REFUTED", None: "not shown"}
 _SHOWN_AT_MOST: Final = 20
 
@@ -44,7 +49,14 @@ class Property:
 @final
 @attrs.frozen(kw_only=True)
 class Proof:
-    """What was found out about a workflow; see `prove`."""
+    """What was found out about a workflow; see `prove`.
+
+    Example:
+        >>> dull = Property(name="rests", holds=False, text="it rests", trace=("run.start",))
+        >>> proof = Proof(workflow="w", method="exhaustive", configurations=1, properties=(dull,))
+        >>> proof.ok, proof["rests"].trace
+        (False, ('run.start',))
+    """
 
     #: The workflow's name.
     workflow: str
@@ -89,7 +101,7 @@ class Proof:
             if paths:
                 more = f", and {len(paths) - _SHOWN_AT_MOST} more" if len(paths) > _SHOWN_AT_MOST else ""
                 lines.append(f"  {label}: {', '.join(paths[:_SHOWN_AT_MOST])}{more}")
-        lines.append("  taken for granted: an attempt under way ends; declared signals, decisions and timers can come")
+        lines += [f"  taken for granted: {TAKEN_FOR_GRANTED}"]
         return "\n".join(lines)
 
     def data(self) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def place(level: Level) -> Placed:
         >>> nodes = tuple(Node(path=path, name=path, kind="call") for path in "ab")
         >>> level = Level(name="", path="", shape="graph", nodes=nodes, arrows=(Arrow(source="a", target="b"),))
         >>> [(box.x, box.y) for box in place(level).boxes]
-        [(0.0, 0.0), (0.0, 70.0)]
+        [(0.0, 0.0), (0.0, 50.0)]
     """
     sizes = {node.path: _size(node) for node in level.nodes}
     rows = rows_of(level)

@@ -69,7 +69,7 @@ def rows_of(level: Level) -> Rows:
         >>> nodes = tuple(Node(path=path, name=path, kind="call") for path in "abc")
         >>> arrows = (Arrow(source="a", target="b"), Arrow(source="b", target="c"), Arrow(source="a", target="c"))
         >>> rows_of(Level(name="steps", path="", shape="graph", nodes=nodes, arrows=arrows)).cells
-        [['a'], ['b', Pass(box='a', row=1, is_into=False)], ['c']]
+        [['a'], [Pass(box='a', row=1, is_into=False), 'b'], ['c']]
     """
     ranks = _states_ranks(level) if level.shape == "states" else _graph_ranks(level)
     row, broken = _broken(ranks, level)

@@ -113,7 +113,7 @@ def test_validate_with_json_is_one_object_about_all_files(smf: Any, folder: Path
     assert (wrong["ok"], wrong["workflow"], wrong["hash"], wrong["steps"]) == (False, None, None, None)
     problem = wrong["problems"][0]
     assert (problem["kind"], problem["file"], problem["line"]) == ("definition.unknown_field", "wrong.toml", 3)
-    assert set(problem) == {"kind", "message", "path", "file", "line", "column", "hint"}
+    assert set(problem) == {"kind", "severity", "message", "path", "file", "line", "column", "hint"}
     assert gone["problems"][0]["kind"] == "definition.not_a_file"
 
 

@@ -80,3 +80,9 @@ def test_a_problem_without_a_place_names_its_path() -> None:
     assert annotation(Problem(kind="definition.type", message="m", path="steps.a")) == (
         "::error title=definition.type::m - at steps.a"
     )
+
+
+def test_what_would_end_a_property_is_escaped() -> None:
+    problem = Problem(kind="definition.type", message="a:b,c%", position=Position("c:\\x,y%.toml", 1, 2))
+
+    assert annotation(problem) == "::error file=c%3A\\x%2Cy%25.toml,line=1,col=2,title=definition.type::a:b,c%25"

@@ -150,7 +150,8 @@ SHAPE = {
     "for_each is text": case(toml_step('call = "f", for_each = "x"'), "definition.type steps.a.for_each 4"),
     "for_each is wrong everywhere": case(
         toml_step(
-            'call = "f", for_each = { items = 5, as = "My Item", key = 1, max_parallel = 0, max_failures = "110%", x = 1 }'
+            'call = "f", for_each = { items = 5, as = "My Item", key = 1, max_parallel = 0, '
+            'max_failures = "110%", x = 1 }'
         ),
         "definition.type steps.a.for_each.items 4",
         "definition.name steps.a.for_each.as 4",
@@ -217,7 +218,7 @@ SHAPE = {
             "approval:\n  approvers: lead\n  form: {x: text, y: {typ: string}}\n  choices: []\n"
             "  deadline: {after: 5}\n  on_reject: again\n  promt: x"
         ),
-        "definition.missing_field steps.a.approval.prompt 5",
+        "definition.missing_field steps.a.approval.prompt 6",
         "definition.type steps.a.approval.approvers 6",
         "definition.range steps.a.approval.form.x 7",
         "definition.unknown_field steps.a.approval.form.y.typ 7",
@@ -238,9 +239,9 @@ SHAPE = {
     "a group is text": case(toml_step('steps = "b"'), "definition.type steps.a.steps 4"),
     "steps of groups are wrong": case(
         yaml("steps:\n  ci:\n    steps:\n      lint:\n        run: 5\n        tiemout: 5s\n      B: {call: f}\n"),
-        "definition.type steps.ci.steps.lint.run 6",
-        "definition.unknown_field steps.ci.steps.lint.tiemout 7",
-        "definition.name steps.ci.steps.B 8",
+        "definition.type steps.ci.steps.lint.run 7",
+        "definition.unknown_field steps.ci.steps.lint.tiemout 8",
+        "definition.name steps.ci.steps.B 9",
     ),
     "listed steps of groups are wrong": case(
         yaml("steps:\n  - id: ci\n    steps:\n      - run: x\n      - {id: b, call: 5}\n"),
@@ -264,7 +265,7 @@ SHAPE = {
     "a workflow is empty": case(toml_step('workflow = ""'), "definition.range steps.a.workflow 4"),
     "an inline workflow is wrong": case(
         yaml_step("workflow:\n  dsl: 2\n  timout: 5s\n  steps:\n    b: {call: 5}"),
-        "definition.missing_field steps.a.workflow.name 5",
+        "definition.missing_field steps.a.workflow.name 6",
         "definition.version steps.a.workflow.dsl 6",
         "definition.unknown_field steps.a.workflow.timout 7",
         "definition.type steps.a.workflow.steps.b.call 9",

@@ -10,7 +10,7 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 
-from statemachine_flow.compiler import load_definition
+from statemachine_flow.compiler import load, load_definition
 from statemachine_flow.compiler.check import check
 from statemachine_flow.compiler.graph import Graph
 from statemachine_flow.model import Definition, Step, Verb
@@ -291,3 +291,92 @@ def test_of_thousands_of_slips_a_hundred_are_told_and_twenty_get_advice() -> Non
 )
 def test_a_document_that_is_wrong_everywhere_is_told_so_a_hundred_times_at_most(body: str) -> None:
     assert 0 < len(problems_of(toml(body))) <= 100
+
+
+# Two whole documents.
+
+GRAPH = r"""
+dsl = "1"
+name = "code-review"
+version = "1.2.0"
+timeout = "2h"
+max_parallel = 4
+checkpoint = { every = "step", durability = "power", keep = 50 }
+budget = { cost_usd = 3.0, tokens = 400_000 }
+defaults.retry = { max_attempts = 3, delay = "2s", backoff = "exponential", max_delay = "1m", jitter = "full" }
+inputs.repo = { type = "string" }
+inputs.max_files = { type = "integer", default = 20 }
+on_failure.notify = { call = "reviewkit.chat:post" }
+finally.cleanup = { run = 'rm -rf "$WORK"' }
+[steps]
+diff = { run = ["git", "-C", "${{ inputs.repo }}", "diff", "--name-only", "main"], outputs = { files = "lines(stdout)" }, timeout = "30s" }
+lint = { needs = ["diff"], call = "reviewkit.lint:check", with = { files = "${{ steps.diff.outputs.files }}" }, optional = true }
+security = { needs = ["diff"], workflow = "security-scan", with = { repo = "${{ inputs.repo }}" } }
+settle = { needs = ["approve"], trigger_rule = "none_failed", wait = { event = "ci.done", key = "${{ inputs.repo }}", timeout = "1h" } }
+[steps.review]
+needs = ["diff"]
+for_each = { items = "${{ steps.diff.outputs.files[:inputs.max_files] }}", as = "file", key = "${{ file }}", max_parallel = 4, max_failures = "10%" }
+agent = "reviewer"
+prompt = "Review ${{ file }}, answer as JSON. Literal {{ braces }} and $SHELL need no escape."
+output_schema = { type = "object", required = ["severity"], properties = { severity = { enum = ["low", "high"] } } }
+timeout = "5m"
+retry = { max_attempts = 5, retry_on = ["RateLimited", "TimeoutError"], abort_on = ["AuthError"] }
+[steps.approve]
+needs = ["lint", "security", "review"]
+trigger_rule = "all_done"
+when = "any(f.severity == 'high' for f in steps.review.outputs)"
+approval.prompt = "High severity. Merge anyway?"
+approval.approvers = ["lead"]
+approval.form = { comment = "string" }
+approval.deadline = { after = "1d", then = "reject" }
+approval.on_reject = { rewind_to = "review", max_rounds = 2 }
+[steps.merge]
+needs = ["settle"]
+call = "reviewkit.git:merge"
+delivery = "at_most_once"
+idempotency_key = "${{ run.id }}/merge"
+compensate = { call = "reviewkit.git:revert", with = { sha = "${{ steps.merge.outputs.sha }}" } }
+[outputs]
+findings = "${{ steps.review.outputs }}"
+sha = "${{ default(steps.merge.outputs.sha, None) }}"
+"""  # noqa: E501 - an inline table has one line
+
+STATES = r"""
+dsl = "1"
+name = "plan-and-build"
+start = "plan"
+inputs.goal = { type = "string" }
+[steps.plan]
+agent = "planner"
+prompt = "Plan: ${{ inputs.goal }}. Reviewer said: ${{ default(steps.gate.outputs.feedback, 'nothing yet') }}"
+next = "gate"
+[steps.gate]
+approval = { prompt = "${{ steps.plan.output }}", form = { feedback = "string" }, choices = ["approve", "edit", "reject"] }
+next = { approve = "build", edit = "plan", reject = "end" }
+max_visits = 5
+[steps.build]
+run = ["make", "-j2"]
+next = [{ when = "steps.build.output.exit_code == 0", goto = "end" }, { default = "plan" }]
+allow_exit = [0, 1, 2]
+"""  # noqa: E501 - as above
+
+
+@pytest.mark.parametrize("document", [GRAPH, STATES], ids=["graph", "states"])
+def test_a_whole_document_of_every_part_of_the_language_is_no_problem_and_worth_no_warning(document: str) -> None:
+    loaded = load(document)
+
+    assert loaded.warnings == ()
+    assert check(loaded.definition) == []
+
+
+def test_a_broken_loop_is_told_once_and_not_as_missing_names_too() -> None:
+    document = toml_step('call = "f", for_each = { items = [1], max_parallel = 0 }, with = { x = "${{ item }}" }')
+
+    assert only_problem(document).path == "steps.a.for_each.max_parallel"
+
+
+@pytest.mark.parametrize("start", ["start = 5\n", ""])
+def test_without_a_sound_start_the_shape_of_a_level_is_judged_only_if_there_is_none(start: str) -> None:
+    document = toml(f'{start}[steps]\na = {{ call = "f", next = "b" }}\nb = {{ call = "f" }}\n')
+
+    assert only_problem(document).path == ("start" if start else "steps.a.next")

@@ -17,6 +17,10 @@ WRONG = {
         "steps.a = { call = 'f', next = 'b' }\nsteps.b.call = 'f'\n",
         ["definition.shape steps.a.next"],
     ),
+    "next in a graph, whose order nobody knows then": (
+        "steps.a = { call = 'f', next = 'b' }\nsteps.b = { call = 'f', when = 'steps.a.output == 1' }\n",
+        ["definition.shape steps.a.next"],
+    ),
     "max_visits in a graph": (
         "steps.a = { call = 'f', max_visits = 3 }\n",
         ["definition.shape steps.a.max_visits"],

@@ -114,6 +114,13 @@ WRONG = {
         "steps.a = { call = 'f', for_each.items = [1], retry = { max_attempts = 2, retry_if = 'item == 1' } }\n",
         ["expression.undefined steps.a.retry.retry_if"],
     ),
+    "a name in the list that a loop gives": (
+        (
+            "steps.a = { run = 'x', for_each.items = [1], outputs = { x = 'exit_code' } }\n"
+            "steps.b = { needs = ['a'], call = 'f', when = 'steps.a.outputs.x == 0' }\n"
+        ),
+        ["definition.reference steps.b.when"],
+    ),
     # repeat and retry
     "until reads itself": (
         "steps.a = { call = 'f', repeat.until = 'steps.a.output == 1' }\n",
@@ -364,6 +371,7 @@ RIGHT = {
     "outputs of a loop are a list": """
         steps.a = { run = 'x', for_each.items = [1], outputs = { x = 'exit_code' } }
         steps.b = { needs = ['a'], call = 'f', when = 'steps.a.outputs[0].x == len(steps.a.output)' }
+        steps.c = { needs = ['a'], call = 'f', when = "any(each['x'] == 0 for each in steps.a.outputs)" }
         """,
     "a command's until": "steps.a = { run = 'x', repeat.until = 'exit_code == 0 and result.exit_code == round' }\n",
     "retry_if": """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from statemachine_flow.compiler import check
@@ -236,3 +238,12 @@ def test_nothing_is_compensated_in_handlers_and_compensations() -> None:
         ("definition.unknown_field", "steps.a.compensate.compensate"),
         ("definition.unknown_field", "finally.b.compensate"),
     ]
+
+
+def test_a_schema_as_deep_as_no_document_is_refused_and_not_followed() -> None:
+    schema: dict[str, Any] = {}
+    for _ in range(5_000):
+        schema = {"items": schema}
+
+    (problem,) = check(Definition(name="w", steps=(Step(id="a", verb=Call(call="f"), output_schema=schema),)))
+    assert (problem.kind, problem.message) == ("definition.schema", "the schema is nested too deep")

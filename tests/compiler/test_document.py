@@ -13,10 +13,26 @@ from statemachine_flow.compiler.document import structure
 from statemachine_flow.compiler.read import read_text
 from statemachine_flow.compiler.suggest import LATER
 from statemachine_flow.errors import DefinitionError, Problem
-from statemachine_flow.model import MAX_STEPS, Defaults, Definition, Input, RetryPolicy, Step
+from statemachine_flow.model import (
+    MAX_STEPS,
+    Budget,
+    CheckpointPolicy,
+    Defaults,
+    Definition,
+    ForEach,
+    Input,
+    Repeat,
+    RetryPolicy,
+    Route,
+    Step,
+)
+from statemachine_flow.steps.agent import Agent
+from statemachine_flow.steps.approval import Approval, Deadline, Question, Rewind
 from statemachine_flow.steps.call import Call
 from statemachine_flow.steps.group import Group
 from statemachine_flow.steps.run import Run
+from statemachine_flow.steps.wait import Wait, Waiting
+from statemachine_flow.steps.workflow import Child
 from tests.compiler.cases import SHAPE, Case, toml, toml_step
 from tests.strategies.definitions import definitions, values
 
@@ -114,6 +130,113 @@ def test_every_field_reaches_the_definition() -> None:
         outputs={"all": ["${{ steps.fetch.output }}"]},
     )
     assert type(definition.steps[1].retry.factor if definition.steps[1].retry else None) is float
+
+
+EVERY_CONSTRUCT = """
+dsl: "1"
+name: states
+start: plan
+continue_on_error: true
+compensate: true
+checkpoint: {every: level, durability: process, keep: 3}
+budget: {cost_usd: 3, tokens: 1000}
+inputs:
+  token: {secret: true}
+steps:
+  plan:
+    agent: planner
+    prompt: Plan
+    with: {deep: 1}
+    secrets: [TOKEN]
+    output_schema: {type: object}
+    max_visits: 5
+    next: [{when: result == 1, goto: gate}, {default: end}]
+  gate:
+    approval:
+      prompt: Good?
+      approvers: [lead]
+      form: {comment: string, score: {type: integer, required: true}}
+      deadline: {after: 1d, then: fail}
+      on_reject: {rewind_to: plan, max_rounds: 2}
+    next: {approve: work, default: plan}
+  work:
+    for_each: {items: [1, 2], as: file, key: "${{ file }}", max_parallel: 4, max_failures: 10%}
+    repeat: {until: round == 2, max: 3, delay: 1s}
+    next: scan
+    steps:
+      - id: wait
+        wait: {event: done, key: k, timeout: 1h, then: complete}
+      - id: pay
+        needs: [wait]
+        trigger_rule: none_failed
+        call: pay
+        transaction: true
+        delivery: at_most_once
+        verify: kit:verify
+        idempotency_key: ${{ run.id }}
+        compensate: {call: refund, timeout: 1m}
+  scan:
+    matrix: {os: [linux], py: [3.11, "3.12"]}
+    workflow: {name: scan, steps: {a: {run: x, allow_exit: [0, 1]}}}
+on_failure:
+  tell: {workflow: chat.toml, with: {x: 1}}
+finally:
+  clean: {wait: {for: 5s}}
+"""
+
+
+def test_every_construct_reaches_the_definition() -> None:
+    definition, problems = structure(*read_text(EVERY_CONSTRUCT))
+
+    plan = Step(
+        id="plan",
+        verb=Agent(agent="planner", prompt="Plan", with_={"deep": 1}),
+        secrets=("TOKEN",),
+        output_schema={"type": "object"},
+        max_visits=5,
+        next=(Route(when="result == 1", goto="gate"), Route(default="end")),
+    )
+    question = Question(
+        prompt="Good?",
+        approvers=("lead",),
+        form={"comment": "string", "score": Input(type="integer", required=True)},
+        deadline=Deadline(after=86400.0, then="fail"),
+        on_reject=Rewind(rewind_to="plan", max_rounds=2),
+    )
+    gate = Step(id="gate", verb=Approval(approval=question), next={"approve": "work", "default": "plan"})
+    pay = Step(
+        id="pay",
+        verb=Call(call="pay", transaction=True),
+        needs=("wait",),
+        trigger_rule="none_failed",
+        delivery="at_most_once",
+        verify="kit:verify",
+        idempotency_key="${{ run.id }}",
+        compensate=Step(id="compensate", verb=Call(call="refund"), timeout=60.0),
+    )
+    waiting = Waiting(event="done", key="k", timeout=3600.0, then="complete")
+    work = Step(
+        id="work",
+        verb=Group(steps=(Step(id="wait", verb=Wait(wait=waiting)), pay)),
+        for_each=ForEach(items=(1, 2), as_="file", key="${{ file }}", max_parallel=4, max_failures="10%"),
+        repeat=Repeat(until="round == 2", max=3, delay=1.0),
+        next="scan",
+    )
+    inline = Definition(name="scan", steps=(Step(id="a", verb=Run(run="x", allow_exit=(0, 1))),))
+    scan = Step(id="scan", verb=Child(workflow=inline), matrix={"os": ("linux",), "py": (3.11, "3.12")})
+    expected = Definition(
+        name="states",
+        start="plan",
+        continue_on_error=True,
+        compensate=True,
+        checkpoint=CheckpointPolicy(every="level", durability="process", keep=3),
+        budget=Budget(cost_usd=3.0, tokens=1000),
+        inputs={"token": Input(secret=True)},
+        steps=(plan, gate, work, scan),
+        on_failure=(Step(id="tell", verb=Child(workflow="chat.toml", with_={"x": 1})),),
+        finally_=(Step(id="clean", verb=Wait(wait=Waiting(for_="5s"))),),
+    )
+    assert (definition, problems) == (expected, [])
 
 
 @pytest.mark.parametrize("case", SHAPE.values(), ids=SHAPE)

@@ -150,6 +150,67 @@ def test_what_is_written_is_laid_out_for_people(write: Callable[[Definition], st
     assert write(definition) == expected
 
 
+NESTED = """\
+dsl = "1"
+name = "nested"
+start = "plan"
+compensate = true
+
+[steps.plan]
+approval = {prompt = "Go?"}
+next = {approve = "work", reject = "end"}
+
+[steps.work]
+when = "True"
+for_each = {items = [1, 2], as = "n"}
+next = "end"
+
+[steps.work.steps.b]
+call = "f"
+
+[steps.work.steps.b.compensate]
+run = "undo"
+
+[steps.work.steps.a]
+needs = ["b"]
+
+[steps.work.steps.a.workflow]
+dsl = "1"
+name = "inner"
+
+[steps.work.steps.a.workflow.inputs]
+x = {type = "string", required = false}
+
+[steps.work.steps.a.workflow.steps.only]
+run = "true"
+
+[finally.clean]
+run = "rm x"
+"""
+
+
+def test_levels_inside_levels_are_tables_of_their_own() -> None:
+    definition, _ = load_definition(NESTED)
+
+    assert to_toml(definition) == NESTED
+    assert same(definition, to_yaml(definition))
+
+
+def test_the_order_inside_levels_inside_levels_counts() -> None:
+    """Of steps, wherever they stand, and of the names of a matrix."""
+
+    def hash_of(text: str) -> str:
+        return load_definition('dsl = "1"\nname = "w"\n' + text)[0].content_hash
+
+    a, b = 'a.call = "f"', 'b.call = "f"'
+    inside = ["[steps.g.steps]", "[finally]", "[steps.c]\nworkflow.name = 'w'\n[steps.c.workflow.steps]"]
+    for head in inside:
+        rest = '\n[steps.x]\ncall = "f"\n'
+        assert hash_of(f"{head}\n{a}\n{b}{rest}") != hash_of(f"{head}\n{b}\n{a}{rest}")
+    matrices = ["{ p = [1], q = [2] }", "{ q = [2], p = [1] }"]
+    assert len({hash_of(f'[steps.a]\ncall = "f"\nmatrix = {matrix}\n') for matrix in matrices}) == 2
+
+
 def test_json_keeps_the_order_of_the_other_formats() -> None:
     definition, _ = load_definition(WORKFLOW)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -29,6 +29,12 @@ def source_of(text: str | bytes, syntax: Format) -> Source:
 def syntax_of(path: Path) -> Format:
     syntax: Format = path.suffix[1:]  # type: ignore[assignment]  # the cases have no other
     return syntax
+
+
+def has_null(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(has_null, value.values() if isinstance(value, dict) else value))
+    return value is None
 
 
 MESSY_TOML = """\
@@ -165,7 +171,10 @@ def test_the_layout(syntax: Format, messy: str, neat: str) -> None:
 
 
 def test_listed_steps_become_steps_by_id_with_their_comments() -> None:
-    text = "dsl: '1'\nname: l\nsteps:\n  # one\n  - id: a  # two\n    run: x # three\n  - run: y\n    id: b\n    needs: [a]\n"
+    text = (
+        "dsl: '1'\nname: l\nsteps:\n  # one\n  - id: a  # two\n    run: x # three\n"
+        "  - run: y\n    id: b\n    needs: [a]\n"
+    )
 
     assert lay_out(source_of(text, "yaml")).text == (
         'dsl: "1"\nname: l\n\nsteps:\n  # one\n  a:  # two\n    run: x  # three\n\n  b:\n    needs: [a]\n    run: "y"\n'
@@ -176,11 +185,11 @@ def test_listed_steps_become_steps_by_id_with_their_comments() -> None:
 @pytest.mark.parametrize("to", get_args(Format))
 def test_every_valid_document_can_be_laid_out_in_every_format(path: Path, to: Format) -> None:
     source = source_of(path.read_bytes(), syntax_of(path))
-    try:
-        made = lay_out(source, to)
-    except UsageError as error:
-        assert "TOML has no null" in error.message
+    if to == "toml" and has_null(read_text(path.read_bytes(), format=source.format)[0]):
+        with pytest.raises(UsageError, match="TOML has no null"):
+            lay_out(source, to)
         return
+    made = lay_out(source, to)
 
     definition, _ = load_definition(path)
     again, _ = load_definition(made.text.encode())
@@ -244,7 +253,7 @@ def test_no_comment_is_lost_wherever_it_stands(path: Path, seed: int) -> None:
         assert comments_in(made) == comments_in(text)
         assert lay_out(source_of(made, to)).text == made
     json = lay_out(source, "json")
-    assert json.lost_comments == len(comments_in(text)) + collect(plain.text, syntax).count
+    assert json.lost_comments == collect(text, syntax).count
 
 
 @pytest.mark.parametrize(("syntax", "neat", "other"), [("toml", NEAT_TOML, "yaml"), ("yaml", NEAT_YAML, "toml")])

@@ -223,7 +223,7 @@ def test_removing_refuses_while_others_need_the_step() -> None:
 
 
 @pytest.mark.parametrize("rewire", [False, True])
-def test_removing_refuses_while_a_text_reads_the_step(rewire: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_removing_refuses_while_a_text_reads_the_step(rewire: bool) -> None:
     document = Document(NESTED.format(a="a"))
 
     with pytest.raises(UsageError, match="read by"):

@@ -10,6 +10,7 @@ import concurrent.futures
 import contextlib
 import functools
 import queue
+import re
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from statemachine_flow.engine.core import Core
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.view import Event, Run
 from statemachine_flow.journal import Record, RunFold
+from statemachine_flow.lifecycle import STEP, STEP_AT_REST
 from statemachine_flow.plan import Plan
 from statemachine_flow.snapshot import decode_definition
 from statemachine_flow.steps.base import StepContext
@@ -253,17 +255,34 @@ def stored_steps(store: SqliteStore, run_id: str) -> dict[str, tuple[str, int]]:
 
 
 def check_order(plan: Plan, records: Sequence[Record]) -> None:
-    """G7: a step starts only after the completion of its needs; a completed step never starts again."""
-    satisfied: set[str] = set()
+    """G7: a step starts only after its needs are at rest; what is at rest starts again only after a reset."""
+    states: dict[str, str] = {}
     for record in records:
-        if record.kind == "step.start":
-            assert record.step not in satisfied, f"{record.step} was started again after it completed"
-            needs = set(plan[record.step or ""].step.needs)
-            assert needs <= satisfied, f"{record.step} started before {needs - satisfied}"
-        elif record.kind == "step.complete" or (record.kind == "step.fail" and record.decode().optional):  # type: ignore[attr-defined]
-            satisfied.add(record.step or "")
-        elif record.kind == "step.reset":
-            satisfied.discard(record.step or "")
+        path = record.step
+        if path is None:
+            continue
+        before, trigger = states.get(path, "pending"), record.kind.removeprefix("step.")
+        if trigger == "start":
+            assert before not in STEP_AT_REST, f"{path} was started again after it was {before}"
+            open_needs = [need for need in needs_of(plan, path) if states.get(need) not in STEP_AT_REST]
+            assert not open_needs, f"{path} started before {open_needs}"
+        states[path] = STEP.dest(before, trigger) or "?"
+
+
+def needs_of(plan: Plan, path: str) -> list[str]:
+    """The paths that a step under a path needs; none for items of a loop, and for what undoes a step."""
+    if path.endswith("]") or path.startswith("@compensate/"):
+        return []
+    level, prefix, rest = plan.level, "", path
+    for name, handlers in (("@on_failure/", plan.on_failure), ("@finally/", plan.finally_)):
+        if path.startswith(name):
+            level, prefix, rest = handlers, name, path.removeprefix(name)
+    *outer, last = re.findall(r"[^/\[]+(?:\[[^\]]*\])?", rest)
+    for part in outer:
+        inner = level[part.partition("[")[0]].level
+        assert inner is not None
+        level, prefix = inner, f"{prefix}{part}/"
+    return [f"{prefix}{need}" for need in level[last].step.needs]
 
 
 # --- steps that tests hold in their hand ----------------------------------------------------------------------

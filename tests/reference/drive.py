@@ -99,25 +99,20 @@ class Play:
         task = asyncio.ensure_future(engine.run(self.workflow, run_id=RUN_ID, on_event=self._hear))
         try:
             while True:
-                await self._idle(task, store)
-                if task.done():
-                    run = task.result()
-                    if run.at_rest or not self.acts:
-                        return run
-                elif not self.acts:
-                    return await engine.get(RUN_ID)  # it waits for what the reference did not foretell
+                await self._idle(store)
+                run = await engine.get(RUN_ID) if self.store.row(RUN_ID) is not None else task.result()
+                if run.at_rest or not self.acts:
+                    return run
                 await self._do(engine)
-                if task.done():
-                    task = asyncio.ensure_future(engine.wait(RUN_ID))
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Died, smf.errors.SmfError):
                 await task
 
-    async def _idle(self, task: asyncio.Future[smf.Run], store: CrashStore) -> None:
+    async def _idle(self, store: CrashStore) -> None:
         """Until nothing more happens by itself."""
         seen, turns = (-1, -1), 0
-        while turns < _TURNS and not task.done():
+        while turns < _TURNS and not store.dead:
             await asyncio.sleep(0)
             now = self._changes, store.writes
             turns = turns + 1 if seen == now and not self._running else 0
@@ -131,6 +126,7 @@ class Play:
         if act.kind == "advance":
             self.acts.pop(0)  # what time has passed has passed, whoever dies
             self.clock.advance(act.microseconds / 1e6)
+            self.clock.advance(1e-7)  # its seconds are floats, whose sums may fall short of a timer; no time at all
         elif act.kind == "signal":
             await engine.signal(RUN_ID, act.target, act.payload, key=act.choice)
         elif act.choice == "reject":

@@ -160,8 +160,7 @@ class Interpreter:
         """
         end: begins.End | None = None
         while True:
-            while self._conclude(level) or self._sweep(level):
-                self.world.tick()
+            self.settle(level)
             if level.is_over:
                 return True
             has_slot = end is None
@@ -174,6 +173,11 @@ class Interpreter:
                 end = None
             elif not world.act(self, level):
                 return False
+
+    def settle(self, level: Level) -> None:
+        """Draw every conclusion from what happened; nothing begins."""
+        while self._conclude(level) or self._sweep(level):
+            self.world.tick()
 
     def _conclude(self, level: Level) -> bool:
         """The first thing, in the order of the document, that follows from what happened."""

@@ -115,7 +115,7 @@ def decide(run: Interpreter, node: Node, choice: str, by: str) -> None:
 
 
 def _time_passes(run: Interpreter, level: Level) -> bool:
-    """Jump to the next timer; everything that is due then falls due together, in the order of the document."""
+    """Jump to the next timer; what is due then falls due in the order of the document, before anything begins."""
     timers = [node for node in level.walk() if node.due is not None]
     if not timers:
         return False
@@ -126,6 +126,7 @@ def _time_passes(run: Interpreter, level: Level) -> bool:
         if node.due is not None and node.due <= now:
             node.due = None
             _fall_due(run, node)
+            run.settle(level)
     return True
 
 

@@ -11,6 +11,7 @@ from typing import Any, Optional
 import pytest
 
 import statemachine_flow as smf
+from statemachine_flow.errors import DefinitionError, StepError
 from statemachine_flow.executors.thread import ThreadExecutor
 from statemachine_flow.functions import Functions
 from statemachine_flow.steps.base import Attempt, StepContext
@@ -236,14 +237,18 @@ def test_a_parameter_that_only_mentions_the_context_does_not_get_it(
     assert execute(function, threads) is None
 
 
-def test_a_value_for_the_contexts_parameter_fails_the_attempt() -> None:
+def test_a_value_for_the_contexts_parameter_keeps_the_run_from_starting() -> None:
     workflow = smf.Workflow("twice")
     workflow.call("a", as_union, with_={"x": 1, "ctx": 2})
-    with smf.Engine("memory://") as engine:
-        error = engine.run(workflow).steps["a"].error
-    assert error is not None
-    assert (error.kind, error.name) == ("step.failed", "TypeError")
-    assert "'ctx'" in error.message
+    with smf.Engine("memory://") as engine, pytest.raises(DefinitionError, match="takes 'ctx' from the engine"):
+        engine.run(workflow)
+
+
+def test_a_value_for_the_contexts_parameter_fails_an_attempt(threads: ThreadExecutor) -> None:
+    """Of a run that began when the function had another parameter."""
+    with pytest.raises(StepError, match="'ctx'") as caught:
+        execute(as_union, threads, x=1, ctx=2)
+    assert (caught.value.kind, caught.value.name) == ("step.failed", "TypeError")
 
 
 # --- awaitables

@@ -24,6 +24,8 @@ from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.view import Run, StepView
 
 _VALUE_LENGTH: Final = 60
+_QUESTION_LENGTH: Final = 200
+_OWN: Final = ("steps", "items")
 _HEADER: Final = ("STEP", "STATE", "ATTEMPT", "TIME", "WHY")
 
 
@@ -74,6 +76,9 @@ def _head(run: Run) -> Iterator[tuple[str, str]]:
         yield "document", sanitize(run.origin)
     yield from _values("inputs", run.inputs)
     yield from _values("outputs", run.outputs)
+    for step in run.waiting:
+        asks = step.question.get("prompt", "") if step.on == "approval" else f"signal {step.event}"
+        yield "waits", sanitize(f"{step.path}: {asks}", _QUESTION_LENGTH)
     yield "allowed", ", ".join(allowed_commands(run)) or "-"
 
 
@@ -84,4 +89,12 @@ def _values(name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _cells(step: StepView) -> list[str]:
     why = error_text(step.error.name, step.error.message) if step.error is not None else step.reason
+    if step.on and not why:
+        why = (
+            f"for its run {step.child}"
+            if step.on == "run"
+            else f"for its {step.on}"
+            if step.on in _OWN
+            else f"for {step.on}"
+        )
     return [step.id, step.state, str(step.attempt), span(step.seconds), why]

@@ -1,0 +1,85 @@
+"""What `signal`, `approve`, `reject` and `resolve` share: they say something to a run, whoever works on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from statemachine_flow.cli.actor import actor
+from statemachine_flow.cli.inputs import read_fields
+from statemachine_flow.cli.options import TEXT
+from statemachine_flow.cli.output import sanitize, say, to_json, write
+from statemachine_flow.cli.stores import command_line, working_engine
+from statemachine_flow.compiler import read_text
+from statemachine_flow.engine.view import Run
+from statemachine_flow.errors import DefinitionError
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def decision_options(command: _F) -> _F:
+    """`--form`, `--by` and `--reason`."""
+    command = click.option("--reason", metavar="TEXT", default="", type=TEXT, help="Why, for the journal.")(command)
+    command = click.option(
+        "--by", metavar="NAME", type=TEXT, help="Who decides; one of the approvers. By default the user of this shell."
+    )(command)
+    return click.option(
+        "--form", "pairs", metavar="NAME=VALUE", multiple=True, type=TEXT, help="A field of the form; repeatable."
+    )(command)
+
+
+def decide(  # noqa: PLR0913 - what the options of a decision say
+    run: str,
+    step: str,
+    choice: str,
+    pairs: tuple[str, ...],
+    *,
+    by: str | None,
+    reason: str,
+    db: str | None,
+    as_json: bool,
+) -> None:
+    """Decide an approval, and say so."""
+    with working_engine(db) as engine:
+        found = engine.get(engine.find(run))
+        question = found.steps[step].question if step in found.steps else {}
+        form = read_fields(question.get("form", {}), pairs)
+        # The digest makes sure that nobody decides something else than what was there a moment ago.
+        digest = question.get("digest")
+        engine.approve(found.id, step, choice=choice, form=form, by=by or actor(), reason=reason, digest=digest)
+    tell(found, f"step {step} of run {found.id}: {choice}", db, as_json=as_json)
+
+
+def tell(run: Run, said: str, db: str | None, *, as_json: bool) -> None:
+    """Confirm what was said to a run, and how it goes on.
+
+    Args:
+        run: the run as it was before.
+        said: what was said.
+        db: the store that was named.
+        as_json: whether to print an object to stdout instead of talking.
+    """
+    if as_json:
+        write(to_json({"run": run.id, "state": str(run.state), "said": said, "owned": run.owner is not None}))
+        return
+    say(sanitize(said))
+    if run.owner is None:
+        say(f"go on with: {sanitize(command_line('resume', run.id, db))}")
+
+
+def read_json(text: str, option: str) -> Any:
+    """A value that is given as JSON.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    try:
+        values: Mapping[str, Any] = read_text(f'{{"value": {text}}}', format="json", name=option)[0]
+    except DefinitionError as error:
+        message = "; ".join(problem.message for problem in error.problems)
+        raise click.BadParameter(message, ctx=click.get_current_context(), param_hint=option) from None
+    if set(values) != {"value"}:
+        raise click.BadParameter("it is not one JSON value", ctx=click.get_current_context(), param_hint=option)
+    return values["value"]
