@@ -34,13 +34,14 @@ from statemachine_flow._version import __version__
 
 if TYPE_CHECKING:
     from statemachine_flow import errors, testing
+    from statemachine_flow.agents import AgentReply, AgentRequest
     from statemachine_flow.builder import Ref, Workflow, load
     from statemachine_flow.editing import Document, edit
     from statemachine_flow.engine.asynchronous import AsyncEngine
     from statemachine_flow.engine.sync import Engine
     from statemachine_flow.engine.view import Event, Run, StepView
     from statemachine_flow.lifecycle import RunState, StepState
-    from statemachine_flow.model import RetryPolicy
+    from statemachine_flow.model import Budget, CheckpointPolicy, ForEach, Repeat, RetryPolicy
     from statemachine_flow.proof import Proof, prove
     from statemachine_flow.steps.base import StepContext
     from statemachine_flow.views.changes import diff
@@ -50,12 +51,18 @@ if TYPE_CHECKING:
     from statemachine_flow.views.story import explain_step
 
 __all__ = [
+    "AgentReply",
+    "AgentRequest",
     "AsyncEngine",
+    "Budget",
+    "CheckpointPolicy",
     "Document",
     "Engine",
     "Event",
+    "ForEach",
     "Proof",
     "Ref",
+    "Repeat",
     "RetryPolicy",
     "Run",
     "RunState",
@@ -77,12 +84,18 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AgentReply": "agents",
+    "AgentRequest": "agents",
     "AsyncEngine": "engine.asynchronous",
+    "Budget": "model",
+    "CheckpointPolicy": "model",
     "Document": "editing",
     "Engine": "engine.sync",
     "Event": "engine.view",
+    "ForEach": "model",
     "Proof": "proof",
     "Ref": "builder",
+    "Repeat": "model",
     "RetryPolicy": "model",
     "Run": "engine.view",
     "RunState": "lifecycle",

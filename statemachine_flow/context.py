@@ -16,7 +16,7 @@ _LOGGER: Final = logging.getLogger("statemachine_flow.step")
 
 
 @final
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, on_setattr=[])
 class StepContext:
     """What a step's function may know about its attempt; taken by a parameter annotated `StepContext`.
 

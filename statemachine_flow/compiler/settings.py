@@ -18,6 +18,7 @@ from statemachine_flow.errors import ExpressionError
 from statemachine_flow.expressions.scan import placeholder_end
 from statemachine_flow.expressions.values import to_text
 from statemachine_flow.model import Finding, Input, RetryPolicy, Step
+from statemachine_flow.steps.approval import Approval
 from statemachine_flow.steps.call import name_fault
 from statemachine_flow.steps.wait import Wait
 
@@ -78,6 +79,10 @@ def step_findings(step: Step, taken: Collection[str]) -> Iterator[Finding]:
             yield attrs.evolve(finding, path=("output_schema", *finding.path))
     if isinstance(step.verb, Wait):
         yield from _wait_findings(step.verb)
+    elif isinstance(step.verb, Approval):
+        for name, field in step.verb.approval.fields().items():
+            for finding in input_findings(field):
+                yield attrs.evolve(finding, path=("approval", "form", name, *finding.path))
 
 
 def _delivery_findings(step: Step) -> Iterator[Finding]:

@@ -152,5 +152,5 @@ def _above(text: str, start: int) -> int:
     """Where a statement begins, with the comments right above it."""
     start = line_start(text, start)
     while start and _COMMENT_LINE.match(text, line_start(text, start - 1)):
-        break
+        start = line_start(text, start - 1)
     return start

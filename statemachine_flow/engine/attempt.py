@@ -145,7 +145,9 @@ def _outcome(  # noqa: PLR0917 - what is known of the attempt by now
     names: Mapping[str, Any],
 ) -> Outcome:
     # Declared outputs see what is kept, so that no expression brings a secret back in another form.
-    outputs = _declared(planned, attempt, ChainMap(dict(verb.output_names(kept)), names))  # type: ignore[arg-type]  # it is only read
+    outputs: bytes | None = None
+    if planned.step.outputs:
+        outputs = _declared(planned, attempt, ChainMap(dict(verb.output_names(kept)), names))  # type: ignore[arg-type]  # it is only read
     outcome = Outcome(status="completed", outputs=outputs, usage=_usage(attempt))
     if len(encoded) <= INLINE_LIMIT:
         outcome.output = encoded
@@ -160,9 +162,7 @@ def _outcome(  # noqa: PLR0917 - what is known of the attempt by now
     return outcome
 
 
-def _declared(planned: PlannedStep, attempt: Attempt, names: Mapping[str, Any]) -> bytes | None:
-    if not planned.step.outputs:
-        return None
+def _declared(planned: PlannedStep, attempt: Attempt, names: Mapping[str, Any]) -> bytes:
     values: dict[str, Any] = {}
     for name, expression in planned.outputs.items():
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 import msgspec
@@ -77,7 +78,9 @@ class Children:
         plan = core.plan_of(content_hash)
         template = node.step.templates.get("with_")
         given = dict(verb.with_) if template is None else template.render(parent.decider.names(node))
-        values, secrets = split_secrets(plan.definition, complete_inputs(plan.definition, given, fold.created.cwd))
+        find = partial(core.secrets.find, run_id)
+        complete = complete_inputs(plan.definition, given, fold.created.cwd, find=find)
+        values, secrets = split_secrets(plan.definition, complete)
         core.secrets.give(run_id, secrets)
         created = Created(
             workflow=plan.definition.name,

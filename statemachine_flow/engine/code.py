@@ -60,13 +60,16 @@ def code_digests(engine: Engine, workflow: Workflow) -> dict[str, str]:
     definition = workflow.definition
     functions = engine.functions_of(definition.content_hash)
     found: dict[str, str] = {}
+    checked: set[tuple[str, frozenset[str]]] = set()
     problems: list[Problem] = []
     for path, step in steps_of(definition):
         for key, name in _called(step):
             try:
                 if name not in found:
                     found[name] = code_digest(functions.resolve(name))
-                _check_arguments(functions, step, name)
+                if isinstance(step.verb, Call) and (call := (name, frozenset(step.verb.with_))) not in checked:
+                    checked.add(call)
+                    _check_arguments(functions, step.verb, name)
             except FunctionError as error:
                 problems.append(workflow.problem(error.kind, error.message, (*path, key), error.hint))
         if isinstance(step.verb, Agent):
@@ -86,10 +89,10 @@ def _called(step: Step) -> Iterator[tuple[str, str]]:
         yield "verify", step.verify
 
 
-def _check_arguments(functions: Functions, step: Step, name: str) -> None:
-    if not isinstance(step.verb, Call) or name != step.verb.call:
+def _check_arguments(functions: Functions, verb: Call, name: str) -> None:
+    if name != verb.call:
         return
-    wrong = argument_problems(functions.resolve(name), step.verb.with_.keys(), transaction=step.verb.transaction)
+    wrong = argument_problems(functions.resolve(name), verb.with_.keys(), transaction=verb.transaction)
     if wrong is not None:
         raise FunctionError(f"{name!r} {wrong}")
 

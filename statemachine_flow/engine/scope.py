@@ -54,6 +54,9 @@ class RunNames:
             A mapping whose values are made when they are read. What is read stays decoded as long as the result is
             held, and beyond that for others if it is not too large: nobody may change it.
         """
+        return _Names(lambda: self._makers(node, own), extra)
+
+    def _makers(self, node: Node | None, own: StepFold | None) -> _Makers:
         makers: _Makers = {"inputs": self._inputs, "run": self._run, "env": lambda: self._env}
         if node is None:
             makers["steps"] = lambda: _Steps([(self._plan.level, "")], self.results, None, None)
@@ -63,10 +66,7 @@ class RunNames:
                 makers["secrets"] = lambda: self.secrets_of(node)
         if self._fold.unwinding is not None:
             makers["error"] = self._error
-        names = _Names(makers)
-        if extra:
-            names.put(extra)
-        return names
+        return makers
 
     def _add_names_of(self, node: Node, makers: _Makers, own: StepFold | None) -> None:
         chain: list[tuple[Level, str]] = []
@@ -101,7 +101,7 @@ class RunNames:
         for name in self._secret_inputs:
             if name not in values:
                 makers[name] = lambda name=name: self._secrets.value(self._fold.id, name)  # type: ignore[misc]  # as above
-        return _Names(makers)
+        return _Names(lambda: makers)
 
     def secrets_of(self, node: Node) -> dict[str, str]:
         """The secrets that a step declares.
@@ -166,17 +166,25 @@ def _bind_item(node: Node, scope: Scope, makers: _Makers) -> None:
 
 @final
 class _Names(Mapping[str, Any]):
-    """Names whose values are made when they are read, once."""
+    """Names whose values are made when they are read, once; most steps read none.
 
-    def __init__(self, makers: _Makers) -> None:
-        self._makers = makers
-        self._made: dict[str, Any] = {}
+    Args:
+        makers: gives, for each name, what makes its value.
+        extra: names whose values are there already; they win.
+    """
 
-    def put(self, values: Mapping[str, Any]) -> None:
-        """Add names whose values are there."""
-        for name, value in values.items():
-            self._made[name] = value
-            self._makers[name] = lambda name=name: self._made[name]  # type: ignore[misc]  # a default
+    __slots__ = ("_found", "_made", "_make")
+
+    def __init__(self, makers: Callable[[], _Makers], extra: Mapping[str, Any] | None = None) -> None:
+        self._make = makers
+        self._found: _Makers | None = None
+        self._made: dict[str, Any] = dict(extra) if extra else {}
+
+    @property
+    def _makers(self) -> _Makers:
+        if self._found is None:
+            self._found = self._make()
+        return self._found
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
@@ -184,10 +192,10 @@ class _Names(Mapping[str, Any]):
         return self._made[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._makers)
+        return iter(dict.fromkeys([*self._makers, *self._made]))
 
     def __len__(self) -> int:
-        return len(self._makers)
+        return len(self._makers.keys() | self._made.keys())
 
 
 @final

@@ -133,6 +133,7 @@ class Worker:
         self._answered: list[int] = []
         self._alive: dict[str, _Alive] = {}
         self._timers: dict[str, Timer] = {}
+        self._redactors: dict[tuple[str, ...], Redactor] = {}
         self._verifying: set[asyncio.Task[None]] = set()
         self._context = contextvars.copy_context()
 
@@ -376,8 +377,14 @@ class Worker:
             open_spill=host.store.open_blob,
             agents=host.agents,
             output_schema=step.output_schema,
-            redactor=Redactor(names.known_secrets(node)) if names.has_secrets(node) else NO_SECRETS,
+            redactor=self._redactor(tuple(names.known_secrets(node))) if names.has_secrets(node) else NO_SECRETS,
         )
+
+    def _redactor(self, secrets: tuple[str, ...]) -> Redactor:
+        """What keeps these secrets out; making one takes a while."""
+        if secrets not in self._redactors:
+            self._redactors[secrets] = Redactor(secrets)
+        return self._redactors[secrets]
 
     async def _run(self, launch: Launch, attempt: Attempt) -> None:
         names = self.decider.names(launch.node)
@@ -432,7 +439,7 @@ class Worker:
         del self._alive[path]
         self._stop_timers(alive)
         if alive.own_timeout:
-            outcome = timed_out(launch.node.step.timeout or 0)
+            outcome = msgspec.structs.replace(timed_out(launch.node.step.timeout or 0), usage=outcome.usage)
         self.hear(lambda decider, now: decider.ended(path, launch.attempt, outcome, now))
 
     def hear(self, change: Callable[[Decider, int], None]) -> None:

@@ -211,19 +211,21 @@ class RunFold:
             _ON_STATELESS[kind](self, data, at)
 
     def _apply_to_step(self, trigger: str, data: Data, at: int, step: StepFold) -> None:
-        before, was_alive, was_child = step.state, step.is_alive, step.state == "waiting" and step.is_alive
+        before = step.state
+        was_child = before == "waiting" and step.is_alive
         was_failed = before == "failed" and not step.forgiven
         STEP.fire(step, trigger)
         _ON_STEP[trigger](step, data, at)
-        alive = step.is_alive
-        self.alive_steps += alive - was_alive
-        self.child_runs += (alive and step.state == "waiting") - was_child
-        is_at_rest = step.state in STEP_AT_REST
+        state = step.state
+        is_child = state == "waiting" and step.is_alive
+        self.child_runs += is_child - was_child
+        self.alive_steps += (state == "running" or is_child) - (before == "running" or was_child)
+        is_at_rest = state in STEP_AT_REST
         if is_at_rest:
             step.ended_seq = self.seq + 1
-        if is_top(step.id):
+        if "/" not in step.id and "[" not in step.id:  # `is_top`, without a call on the hottest way
             self.open_steps += (before in STEP_AT_REST) - is_at_rest
-            self.failed_steps += (step.state == "failed" and not step.forgiven) - was_failed
+            self.failed_steps += (state == "failed" and not step.forgiven) - was_failed
         if trigger in _MORE:
             _MORE[trigger](self, data, step, before)
 
@@ -395,8 +397,10 @@ def _move_on(run: RunFold, data: Any, step: StepFold, _before: str) -> None:
 
 
 def _take_up(run: RunFold, data: Any, step: StepFold, before: str) -> None:
-    _count_usage(run, data, step, before)
-    _move_on(run, data, step, before)
+    if data.usage is not None:
+        _count_usage(run, data, step, before)
+    if data.next is not None:
+        _move_on(run, data, step, before)
     if getattr(data, "signal", None) is not None:
         _take_signal(run, data.signal)
 
@@ -419,7 +423,7 @@ def _count_usage(run: RunFold, data: Any, _step: StepFold, _before: str) -> None
 
 def _begin_anew(run: RunFold, data: Any, step: StepFold, before: str) -> None:
     """The token of a level begins at its start when what holds the level begins anew."""
-    if before == "backing_off" or getattr(data, "generation", None) is not None:
+    if before == "backing_off" or (before != "pending" and getattr(data, "generation", None) is not None):
         run.tokens.pop(step.id, None)
 
 

@@ -46,7 +46,8 @@ class Attempt:
     meter: Meter = attrs.field(factory=Meter, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.context.hide(self.redactor)
+        if self.redactor:
+            self.context.hide(self.redactor)
 
 
 class ExecutableVerb(Verb):

@@ -117,6 +117,10 @@ WRONG = {
         "steps.a.approval = { prompt = '?', deadline = { after = '1d', then = 'maybe' } }\n",
         ["definition.range steps.a.approval.deadline.then"],
     ),
+    "a field of a form with a default of another type": (
+        "steps.a.approval = { prompt = '?', form = { n = { type = 'integer', default = '1' } } }\n",
+        ["definition.type steps.a.approval.form.n.default"],
+    ),
     # schemas
     "a schema of no type": (
         "steps.a = { call = 'f', output_schema.type = 'strnig' }\n",

@@ -39,10 +39,9 @@ class Stage:
         self._goes_on = workflow.definition.continue_on_error
         self._changed = asyncio.Event()
         self._heard = 0
-        #: Steps of the run with a record of a start and none of an end.
+        #: Steps of the run and its children with an attempt under way, and how many of these sleep.
         self._running: set[str] = set()
-        #: Of these, and of steps of child runs, those that sleep.
-        self._asleep = {True: 0, False: 0}
+        self._asleep = 0
         #: Step -> when it goes on by itself, in microseconds, and whether it takes a place then.
         self._due: dict[str, tuple[int, bool]] = {}
         decisions = [{**one, "step": path} for path, ones in case.get("decisions", {}).items() for one in ones]
@@ -68,45 +67,43 @@ class Stage:
         return AgentReply(script.get("output"), **script.get("usage", {}))
 
     async def _attempt(self, context: smf.StepContext, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        is_own = context.run_id == RUN
-        path = context.path if is_own else f"{context.run_id}:{context.path}"
+        path = named_in(context.run_id, context.path)
         self.arguments.setdefault(path, []).append(arguments)
         script = dict(enumerate(self._case.get("attempts", {}).get(path, ()), 1)).get(context.attempt, {})
         if "takes" in script:
-            await self._sleep(script["takes"], is_own)
+            await self._sleep(script["takes"])
         if "error" in script:
             raise error_class(script["error"])(script["error"].get("message", ""))
         return {"output": object()} if "unserializable" in script else script
 
-    async def _sleep(self, seconds: float, is_own: bool) -> None:
+    async def _sleep(self, seconds: float) -> None:
         woken = asyncio.Event()
         self.clock.call_later(seconds, woken.set)
-        self._asleep[is_own] += 1
+        self._asleep += 1
         self._changed.set()
         try:
             await woken.wait()
         finally:
-            self._asleep[is_own] -= 1
+            self._asleep -= 1
 
     # --- the passing of time
 
     def hear(self, event: smf.Event) -> None:
         self._heard += 1
         trigger = event.kind.removeprefix("step.")
+        path = named_in(event.run_id, event.step or "")
         if event.step is not None:
-            self._running.discard(event.step)
-            self._due.pop(event.step, None)
+            self._running.discard(path)
+            self._due.pop(path, None)
             if event.data.get("due") is not None:
-                self._due[event.step] = (event.data["due"], trigger != "wait")
+                self._due[path] = (event.data["due"], trigger != "wait")
         if event.kind == "step.start":
-            self._running.add(str(event.step))
+            self._running.add(path)
         elif event.kind == "step.fail" and not event.data.get("optional") and not self._goes_on:
-            level = str(event.step).rpartition("/")[0]  # is going to fail: nothing that has to begin does any more
-            for path in [path for path, (_, begins) in self._due.items() if begins and path.startswith(level)]:
-                del self._due[path]
-        for act in [
-            act for act in self._prompted if act["when"] == {"step": event.step, "state": _STATES.get(trigger)}
-        ]:
+            level = path.rpartition("/")[0]  # is going to fail: nothing that has to begin does any more
+            for stopped in [each for each, (_, begins) in self._due.items() if begins and each.startswith(level)]:
+                del self._due[stopped]
+        for act in [act for act in self._prompted if act["when"] == {"step": path, "state": _STATES.get(trigger)}]:
             self._prompted.remove(act)
             task = asyncio.get_running_loop().create_task(self._do(act))
             self._tasks.add(task)
@@ -140,7 +137,7 @@ class Stage:
         has_place = len(self._running) < self._max_parallel
         overdue = any(due <= self.clock.now() and (has_place or not begins) for due, begins in self._due.values())
         is_quiet = self._heard and not self._tasks and not overdue
-        return bool(self._is_on and is_quiet) and len(self._running) == self._asleep[True]
+        return bool(self._is_on and is_quiet) and len(self._running) == self._asleep
 
     def rest(self) -> None:
         """Time passes by itself no more."""
@@ -191,6 +188,11 @@ def refused(kind: str) -> Iterator[None]:
         yield
 
     assert caught.value.kind == kind
+
+
+def named_in(run_id: str, path: str) -> str:
+    """What a case calls a step: its path, behind the id of the run if that is a child."""
+    return path if run_id == RUN else f"{run_id}:{path}"
 
 
 def error_class(error: Mapping[str, Any]) -> type[Exception]:

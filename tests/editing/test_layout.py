@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -230,7 +231,7 @@ def with_comments(text: str, syntax: Format, rng: random.Random) -> str:
 
 
 def comments_in(text: str) -> list[str]:
-    return sorted(line[line.index("# ") :] for line in text.split("\n") if "# line " in line or "# end " in line)
+    return sorted(re.findall(r"# (?:line|end) [0-9]+$", text, re.MULTILINE))
 
 
 @settings(max_examples=80, deadline=None)

@@ -356,7 +356,7 @@ def definitions(draw: st.DrawFn, *, null: bool = True, depth: int = 0) -> Defini
     declared = draw(st.dictionaries(NAMES, inputs(), max_size=3))
     sources = [f'inputs["{name}"]' for name, field in declared.items() if not field.secret]
     steps, start = draw(levels(null=null, depth=depth, handled=False, states=None, sources=sources))
-    handlers = levels(null=null, depth=1, handled=True, states=False).map(lambda level: level[0])
+    handlers = levels(null=null, depth=depth + 1, handled=True, states=False).map(lambda level: level[0])
     checkpoint = st.builds(
         CheckpointPolicy,
         every=st.sampled_from(["step", "level", "never"]),
