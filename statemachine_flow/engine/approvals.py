@@ -55,7 +55,7 @@ def still_holds(rules: Rules, node: Node, digest: str) -> bytes | None:
     """The encoded decision of an earlier round, if it approved and nothing that it rests on has changed."""
     step = rules.fold.step(node.path)
     before = rules.names.results.previous(step)
-    if node.scope.kind != "graph" or not isinstance(before, Mapping):
+    if not step.rewound or node.scope.kind != "graph" or not isinstance(before, Mapping):
         return None
     if before.get("decision") == "approve" and before.get("digest") == digest:
         return encode_value(dict(before))

@@ -151,7 +151,7 @@ class Decider(Rules):
         if step.state == "waiting":
             openings.fell_due(self, node, step, now)
         elif step.state in ("backing_off", "pending"):
-            self.frontier.enqueue(node)
+            self.frontier.goes_on_with(node)
         self.advance(now)
 
     def deadline_passed(self, now: int) -> None:
@@ -279,17 +279,17 @@ class Decider(Rules):
     # --- rules
 
     def advance(self, now: int) -> None:
-        """Draw every conclusion that is due: skip, start, conclude, sweep, end."""
+        """Draw every conclusion that is due: first what has ended, then what begins, one step at a time."""
         while self.fold.state in AT_WORK:
             frontier = self.frontier
-            if (node := frontier.next_skip()) is not None:
-                self._skip_blocked(node, now)
-            elif (node := frontier.next_ready()) is not None:
-                self._start(node, now)
-            elif frontier.over:
+            if frontier.over:
                 endings.conclude(self, frontier.over.pop(0), now)
+            elif (node := frontier.next_skip()) is not None:
+                self._skip_blocked(node, now)
             elif frontier.stopping and (swept := frontier.to_sweep()) is not None:
                 resets.sweep(self, *swept, now)
+            elif (node := frontier.next_ready()) is not None:
+                self._start(node, now)
             elif not unwind.go_on(self, now):
                 return
 

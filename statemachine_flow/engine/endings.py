@@ -20,6 +20,7 @@ from statemachine_flow.journal import (
     StepCompleted,
     StepFold,
     StepSkipped,
+    StepStarted,
 )
 from statemachine_flow.model import END
 from statemachine_flow.output_schema import conform
@@ -43,12 +44,16 @@ def finish(rules: Rules, node: Node, outcome: Outcome, now: int) -> None:
         if node.step.step.repeat is not None and not node.is_loop and not _is_last_round(rules, node, outcome):
             _next_round(rules, node, outcome, now)
             return
-        if node.scope.kind == "states":
-            target = _route(rules, node, _as_completed(rules, node, outcome), ended=True)
     except SmfError as error:
         # Only a result that is not as it should be may be better next time.
         fail(rules, node, failed(error), now, may_retry=error.kind in ("step.schema", "step.outputs"))
         return
+    if node.scope.kind == "states":
+        try:
+            target = _route(rules, node, _as_completed(rules, node, outcome), ended=True)
+        except SmfError as error:  # the token has nowhere to go, whatever the step itself may do without
+            fail(rules, node, failed(error), now, may_retry=False, forgivable=False)
+            return
     _complete(rules, node, outcome, now, target)
     settle(rules, node, now, target)
 
@@ -78,8 +83,19 @@ def send_back(rules: Rules, node: Node, outcome: Outcome, now: int) -> None:
     _complete(rules, node, outcome, now)
 
 
-def fail(rules: Rules, node: Node, outcome: Outcome, now: int, *, may_retry: bool = True) -> None:
-    """The body of a node failed: try again later, or let the node fail."""
+def fail(  # noqa: PLR0917 - what is known of the end
+    rules: Rules, node: Node, outcome: Outcome, now: int, *, may_retry: bool = True, forgivable: bool = True
+) -> None:
+    """The body of a node failed: try again later, or let the node fail.
+
+    Args:
+        rules: the run's rules.
+        node: the step.
+        outcome: how it failed.
+        now: the time.
+        may_retry: whether its retry policy is asked.
+        forgivable: whether `optional` counts.
+    """
     error = outcome.error
     if error is None:
         raise SmfError("an attempt failed without an error", kind="internal", step=node.path)
@@ -91,11 +107,16 @@ def fail(rules: Rules, node: Node, outcome: Outcome, now: int, *, may_retry: boo
         due = now + round(backoff_delay(node.step.retry, step.failures + 1, rules.rng) * 1e6)
         rules.add("step.back_off", BackedOff(error=error, due=due, usage=outcome.usage), now, node.path)
         rules.frontier.close(node)
+        rules.frontier.rests(node)
         rules.wake(node.path, due)
         return
     else:
-        optional = node.step.optional and node.place < 0
-        target = _route_of_unfinished(rules, node) if optional else None
+        optional, target = node.step.optional and node.place < 0 and forgivable, None
+        if optional:
+            try:
+                target = _route_of_unfinished(rules, node)
+            except SmfError as fault:  # the loop is over its bound
+                error, optional = failed(fault).error or error, False
         data = Failed(error=error, optional=optional, next=target, usage=outcome.usage)
         rules.add("step.fail", data, now, node.path)
         settle(rules, node, now, target)
@@ -105,7 +126,14 @@ def fail(rules: Rules, node: Node, outcome: Outcome, now: int, *, may_retry: boo
 
 def skip(rules: Rules, node: Node, reason: str, now: int) -> None:
     """A step is not carried out."""
-    target = _route_of_unfinished(rules, node)
+    try:
+        target = _route_of_unfinished(rules, node)
+    except SmfError as fault:  # the loop is over its bound
+        if rules.fold.state_of(node.path) == "pending":
+            attempt = rules.fold.step(node.path).attempt + 1
+            rules.add("step.start", StepStarted(attempt=attempt), now, node.path)
+        fail(rules, node, failed(fault), now, may_retry=False, forgivable=False)
+        return
     rules.add("step.skip", StepSkipped(reason=reason, next=target), now, node.path)
     settle(rules, node, now, target)
 
@@ -113,6 +141,8 @@ def skip(rules: Rules, node: Node, reason: str, now: int) -> None:
 def _may_retry(rules: Rules, node: Node, step: StepFold, outcome: Outcome) -> bool:
     policy = node.step.retry
     names = outcome.names
+    if node.is_loop:  # its items have been tried again, each for itself
+        return False
     if not outcome.retryable or step.failures + 1 >= policy.max_attempts:
         return False
     if any(name in policy.abort_on for name in names):
@@ -165,6 +195,7 @@ def _next_round(rules: Rules, node: Node, outcome: Outcome, now: int) -> None:
     if due is None:
         rules.frontier.enqueue(node)
     else:
+        rules.frontier.rests(node)
         rules.wake(node.path, due)
 
 
@@ -236,22 +267,23 @@ def _leniently(holds: Any) -> Any:
 def _check_visits(rules: Rules, scope: Scope, target: str) -> None:
     if target == END or scope.level is None:
         return
-    step = rules.fold.steps.get(scope.path(target))
+    visits = rules.fold.visits.get(scope.prefix[:-1], {}).get(target, 0) + (target == scope.level.start)
     most = scope.level[target].step.max_visits
-    if step is not None and step.attempt + (step.state == "skipped") > 0 and step.generation >= most:
+    if visits >= most:
         message = f"the token has come to '{target}' {most} times"
         raise StepError(message, kind="step.limit", name="LimitError", hint="raise its max_visits")
 
 
 def _route_of_unfinished(rules: Rules, node: Node) -> str | None:
-    """Where the token goes from a step that was skipped, or whose failure is forgiven; it ends where it cannot go on."""
+    """Where the token goes from a step that was skipped, or whose failure is forgiven.
+
+    Raises:
+        StepError: `step.limit`: it has been there too often.
+    """
     if node.scope.kind != "states":
         return None
     step = msgspec.structs.replace(rules.fold.step(node.path), state="skipped")
-    try:
-        return _route(rules, node, step, ended=False)
-    except SmfError:
-        return END
+    return _route(rules, node, step, ended=False)
 
 
 # --- groups and loops

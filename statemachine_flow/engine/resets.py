@@ -13,6 +13,7 @@ from statemachine_flow.journal import ABSENT, Reason, StepReset
 from statemachine_flow.lifecycle import STEP_AT_REST
 from statemachine_flow.model import END
 from statemachine_flow.plan import Level, Node, PlannedStep, Scope
+from statemachine_flow.steps.approval import Approval
 from statemachine_flow.values import encode_value
 
 
@@ -42,21 +43,34 @@ def begin_anew(
     round: int | None = None,  # noqa: A002 - the language's own word
     due: int | None = None,
     feedback: msgspec.Raw = ABSENT,
+    rewound: bool = False,
 ) -> None:
     """Reset a step that is at rest, with everything inside it, for its next generation."""
     previous = _assembled(rules, planned, path, is_loop=is_loop)
-    reset_inside(rules, planned, path, now, is_loop=is_loop, reason=reason)
+    reset_inside(rules, planned, path, now, is_loop=is_loop, reason=reason, rewound=rewound)
     generation = rules.fold.steps[path].generation + 1
-    data = StepReset(reason=reason, generation=generation, round=round, due=due, previous=previous, feedback=feedback)
+    data = StepReset(
+        reason=reason,
+        generation=generation,
+        round=round,
+        due=due,
+        previous=previous,
+        feedback=feedback,
+        rewound=rewound,
+    )
     rules.add("step.reset", data, now, path)
 
 
-def reset_inside(rules: Rules, planned: PlannedStep, path: str, now: int, *, is_loop: bool, reason: str) -> None:
+def reset_inside(
+    rules: Rules, planned: PlannedStep, path: str, now: int, *, is_loop: bool, reason: str, rewound: bool = False
+) -> None:
     """Reset everything inside a step for its next generation."""
-    for inner, _, _ in list(inside(rules, planned, path, is_loop=is_loop)):
+    for inner, planned_inner, _ in list(inside(rules, planned, path, is_loop=is_loop)):
         step = rules.fold.steps[inner]
         if step.state in STEP_AT_REST:
-            rules.add("step.reset", StepReset(reason=reason, generation=step.generation + 1), now, inner)
+            round_ = step.round if rewound and isinstance(planned_inner.verb, Approval) else None
+            data = StepReset(reason=reason, generation=step.generation + 1, round=round_, rewound=rewound)
+            rules.add("step.reset", data, now, inner)
 
 
 def _assembled(rules: Rules, planned: PlannedStep, path: str, *, is_loop: bool) -> msgspec.Raw:
@@ -102,8 +116,19 @@ def rewind(rules: Rules, judge: Node, target: str, now: int, reason: str, feedba
             cancel(rules, rules.frontier.node(scope, planned), reason, now)
         if rules.fold.state_of(path) in STEP_AT_REST:
             told = feedback if planned.id == target else ABSENT
-            round_ = rules.fold.steps[path].round + 1 if path == judge.path else None
-            begin_anew(rules, planned, path, now, is_loop=planned.is_loop, reason=reason, round=round_, feedback=told)
+            # How often an approval sent the run back is counted over rewinds, its own and those of others.
+            round_ = rules.fold.steps[path].round + (path == judge.path)
+            begin_anew(
+                rules,
+                planned,
+                path,
+                now,
+                is_loop=planned.is_loop,
+                reason=reason,
+                round=round_ if isinstance(planned.verb, Approval) else None,
+                feedback=told,
+                rewound=True,
+            )
     rules.frontier.reopen(scope)
 
 

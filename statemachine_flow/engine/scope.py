@@ -135,7 +135,9 @@ class RunNames:
 
     def _previous(self, node: Node) -> Any:
         step = self._fold.steps.get(node.path)
-        return None if step is None else self.results.previous(step)
+        if step is None or (node.step.step.repeat is not None and step.round == 1):
+            return None
+        return self.results.previous(step)
 
     def _round(self, node: Node) -> int:
         step = self._fold.steps.get(node.path)

@@ -61,6 +61,8 @@ class StepFold(msgspec.Struct, gc=False):
     previous_blob: str | None = None
     #: The decision that sent the run back to it.
     feedback: msgspec.Raw | None = None
+    #: The run was sent back, to it or to a step before it.
+    rewound: bool = False
     error: ErrorInfo | None = None
     #: It failed, and what holds it may complete all the same.
     forgiven: bool = False
@@ -120,6 +122,7 @@ class RunFold:
         "unwinding",
         "updated_at",
         "usage",
+        "visits",
     )
 
     created: Created
@@ -140,6 +143,8 @@ class RunFold:
         self.failed_steps = 0
         #: Path of what holds a level of states -> the step its token is at, once it moved.
         self.tokens: dict[str, str] = {}
+        #: The same -> step -> how often the token has moved to it.
+        self.visits: dict[str, dict[str, int]] = {}
         #: Event and key -> signals that nobody took yet, oldest first: number of the record, payload.
         self.signals: dict[tuple[str, str | None], list[tuple[int, msgspec.Raw]]] = {}
         #: What the end of the run is going to be, while its handlers are carried out.
@@ -362,7 +367,7 @@ def _on_step_reset(step: StepFold, data: Any, _at: int) -> None:
     if data.generation is not None:
         has_previous = data.previous is not ABSENT
         step.previous, step.previous_blob = (data.previous, None) if has_previous else (step.output, step.blob)
-        step.generation, step.waits = data.generation, None
+        step.generation, step.waits, step.rewound = data.generation, None, data.rewound
     if data.feedback is not ABSENT:
         step.feedback = data.feedback
     step.round = 1 if data.round is None else data.round
@@ -393,7 +398,10 @@ _ON_STEP: Final[Mapping[str, Callable[[StepFold, Any, int], None]]] = {
 
 def _move_on(run: RunFold, data: Any, step: StepFold, _before: str) -> None:
     if data.next is not None:
-        run.tokens[step.id.rpartition("/")[0]] = data.next
+        level = step.id.rpartition("/")[0]
+        run.tokens[level] = data.next
+        visits = run.visits.setdefault(level, {})
+        visits[data.next] = visits.get(data.next, 0) + 1
 
 
 def _take_up(run: RunFold, data: Any, step: StepFold, before: str) -> None:
@@ -425,6 +433,7 @@ def _begin_anew(run: RunFold, data: Any, step: StepFold, before: str) -> None:
     """The token of a level begins at its start when what holds the level begins anew."""
     if before == "backing_off" or (before != "pending" and getattr(data, "generation", None) is not None):
         run.tokens.pop(step.id, None)
+        run.visits.pop(step.id, None)
 
 
 _MORE: Final[Mapping[str, Callable[[RunFold, Any, StepFold, str], None]]] = {

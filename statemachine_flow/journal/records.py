@@ -194,6 +194,8 @@ class StepReset(Reason, frozen=True):
     previous: msgspec.Raw = ABSENT
     #: The decision that sent the run back here.
     feedback: msgspec.Raw = ABSENT
+    #: Whether the run was sent back: an approval that rests on the same still holds.
+    rewound: bool = False
 
 
 class BackedOff(Data, frozen=True):

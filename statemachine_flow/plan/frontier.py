@@ -28,6 +28,14 @@ _HANDLERS_FROM: Final = 1_000_000
 HANDLERS: Final = {"@compensate": 0, "@on_failure": 1, "@finally": 2}
 
 
+def _is_inside(node: Node, scope: Scope) -> bool:
+    """Whether a node stands in a scope, at any depth."""
+    current: Scope | None = node.scope
+    while current is not None and current is not scope:
+        current = current.node.scope if current.node is not None else None
+    return current is scope
+
+
 @final
 class Frontier:
     """The open scopes of one run.
@@ -115,7 +123,7 @@ class Frontier:
         """Bring a scope in line with the fold: count what is at rest, offer what may begin, open what is under way."""
         scope.is_over = False
         getattr(self, f"_fill_{scope.kind}")(scope)
-        if scope.failed and not self.goes_on and scope.kind in ("graph", "states"):
+        if scope.failed and (scope.kind == "states" or (scope.kind == "graph" and not self.goes_on)):
             self._stop_if_news(scope)
         self._over_if_done(scope)
 
@@ -218,10 +226,12 @@ class Frontier:
                 if step_fold.state == "failed":
                     scope.failed += 1
                     news += step_fold.ended_seq > self.fold.retry_seq
+            elif step_fold.state in ("backing_off", "pending"):
+                continue  # it takes no place while it waits for its time
             else:
                 scope.active += 1
                 self._meet(node, step_fold)
-        if news and not self.goes_on and scope.failed > self.allowance(scope):
+        if news and scope.failed > self.allowance(scope):
             self._stop(scope)
         self._offer_items(scope)
 
@@ -354,6 +364,9 @@ class Frontier:
         assert holder is not None  # noqa: S101 - items belong to a loop
         each = holder.step.step.for_each
         limit = (each.max_parallel if each is not None else None) or len(scope.keys)
+        while scope.active < limit and scope.queue:
+            scope.active += 1
+            self.enqueue(scope.queue.pop(0))
         while scope.active < limit and scope.next_item < len(scope.keys) and not scope.stopping:
             place = scope.next_item
             scope.next_item += 1
@@ -362,6 +375,21 @@ class Frontier:
             if step_fold is None or (step_fold.state == "pending" and step_fold.due is None):
                 scope.active += 1
                 self.enqueue(self.item(scope, place))
+
+    def rests(self, node: Node) -> None:
+        """A node goes on later: of a loop, another item may take its place."""
+        if node.place >= 0:
+            node.scope.active -= 1
+            self._offer_items(node.scope)
+
+    def goes_on_with(self, node: Node) -> None:
+        """The time of a node that rested has come: of a loop, it needs a place again."""
+        if node.place < 0:
+            self.enqueue(node)
+            return
+        node.scope.queue.append(node)
+        node.scope.queue.sort(key=lambda node: node.place)
+        self._offer_items(node.scope)
 
     def _offer_queue(self, scope: Scope) -> None:
         for node in scope.queue:
@@ -429,9 +457,8 @@ class Frontier:
         """
         self._count_end(node, state, forgiven)
         scope = node.scope
-        if state == "failed" and not forgiven and not self.goes_on and not scope.stopping:
-            if scope.kind in ("graph", "states") or (scope.kind == "items" and scope.failed > self.allowance(scope)):
-                self._stop(scope)
+        if state == "failed" and not forgiven and not scope.stopping and self._stops(scope):
+            self._stop(scope)
         if scope.kind == "states":
             self._move_token(scope, target)
         elif scope.kind == "items":
@@ -440,6 +467,13 @@ class Frontier:
         elif scope.kind == "queue":
             self._offer_queue(scope)
         self._over_if_done(scope)
+
+    def _stops(self, scope: Scope) -> bool:
+        """Whether a required failure lets nothing more begin in a scope."""
+        if scope.kind == "items":
+            return scope.failed > self.allowance(scope)
+        # A token has nowhere to go from a failed step, whatever the workflow says about errors.
+        return scope.kind == "states" or (scope.kind == "graph" and not self.goes_on)
 
     def _count_end(self, node: Node, state: str, forgiven: bool) -> None:
         scope = node.scope
@@ -508,15 +542,22 @@ class Frontier:
         return False
 
     def to_sweep(self) -> tuple[Scope, list[Node]] | None:
-        """The innermost stopping scope in which nothing is under way, with what is to be cancelled in it."""
-        for scope in sorted(self.stopping, key=lambda scope: -len(scope.order)):
-            if scope.alive == 0 and scope.open:
+        """The outermost stopping scope in which nothing is under way, with what is to be cancelled in it."""
+        for scope in sorted(self.stopping, key=lambda scope: len(scope.order)):
+            if scope.alive == 0 and scope.open and not self._may_begin_in(scope):
                 swept = [
                     node for node in self.open_members(scope) if scope.end is not None or not self._tolerates(node)
                 ]
                 if swept:
                     return scope, swept
         return None
+
+    def _may_begin_in(self, scope: Scope) -> bool:
+        """Whether something tolerant is in line inside a stopping scope."""
+        if scope.end is not None:
+            return False
+        waiting = (node for queue in self.ready.values() for _, _, node in queue if not node.dead)
+        return any(_is_inside(node, scope) and not self.is_stopped(node) for node in waiting)
 
     @staticmethod
     def _tolerates(node: Node) -> bool:

@@ -132,7 +132,7 @@ class Scope:
         self.keys: tuple[str, ...] = ()
         self.next_item = 0
         self.active = 0
-        # Compensations, last first.
+        # Compensations, last first; items of a loop whose time has come again.
         self.queue: list[Node] = []
         #: Loop names -> values that expressions in it may read.
         self.bindings: dict[str, Any] = {}

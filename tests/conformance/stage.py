@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from statemachine_flow.testing import ManualClock
 
 #: By how much the clock moves at a time, in seconds; times in cases are multiples of it.
 TICK = 0.25
+#: A run that takes longer is stuck.
+LONGEST = 10_000.0
 RUN = "case"
 
 #: What a record makes of a step, for signals that are sent `when`.
@@ -130,6 +132,7 @@ class Stage:
 
     async def _tick(self) -> None:
         self.clock.advance(TICK)
+        assert self.clock.monotonic() < LONGEST, "the run is stuck: nothing happens any more"
         while self._timed and self._start + self._timed[0]["at"] * 1e6 <= self.clock.now():
             await self._do(self._timed.pop(0))
 
@@ -230,7 +233,16 @@ async def carry_out(document: Path, case: Mapping[str, Any], store: str) -> tupl
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(engine())
         passing = asyncio.create_task(stage.pass_time())
-        run = await stage.engine.run(workflow, case.get("inputs"), run_id=RUN, on_event=stage.hear)
+
+        async def outcome(going: Awaitable[smf.Run]) -> smf.Run:
+            task = asyncio.ensure_future(going)
+            await asyncio.wait((task, passing), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                task.cancel()
+                await passing  # which failed
+            return await task
+
+        run = await outcome(stage.engine.run(workflow, case.get("inputs"), run_id=RUN, on_event=stage.hear))
         retries = case.get("retries", 0)
         while True:
             stage.rest()
@@ -240,11 +252,12 @@ async def carry_out(document: Path, case: Mapping[str, Any], store: str) -> tupl
             if run.state == "failed" and retries:
                 retries -= 1
                 stage.go_on()
-                run = await stage.engine.retry(RUN, on_event=stage.hear)
+                run = await outcome(stage.engine.retry(RUN, on_event=stage.hear))
             elif await stage.answer(run):
                 stage.go_on()
                 is_new = case.get("kill_at_waits")
-                run = await (stage.engine.resume(RUN, on_event=stage.hear) if is_new else stage.engine.wait(RUN))
+                going = stage.engine.resume(RUN, on_event=stage.hear) if is_new else stage.engine.wait(RUN)
+                run = await outcome(going)
             else:
                 break
         passing.cancel()
