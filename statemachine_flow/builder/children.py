@@ -49,7 +49,7 @@ def children_of(
         ['inner']
     """
     search = _Search(workflow, registered)
-    search.visit(workflow)
+    search.visit(workflow, workflow, ())
     if search.problems:
         raise DefinitionError(search.problems)
     return search.pins, search.found
@@ -65,31 +65,39 @@ class _Search:
         self._root = _folder_of(top)
         self._visited: set[str] = set()
 
-    def visit(self, workflow: Workflow) -> None:
-        """Find the children of one workflow, then theirs."""
+    def visit(self, workflow: Workflow, document: Workflow, place: _Place) -> None:
+        """Find the children of one workflow, then theirs.
+
+        Args:
+            workflow: where to look.
+            document: the document that it stands in; itself, unless it is written inside another.
+            place: where in that document.
+        """
         content_hash = workflow.content_hash
         if content_hash in self._visited:
             return
         self._visited.add(content_hash)
-        for place, step in _child_steps(workflow.definition):
+        for below, step in _child_steps(workflow.definition):
             assert isinstance(step.verb, Child)  # noqa: S101 - such steps are looked for
-            child = self._find(workflow, place, step.verb.workflow)
+            here = (*place, *below, "workflow")
+            child = self._find(document, here, step.verb.workflow)
             if child is not None:
                 self.pins[pin(content_hash, step.verb.workflow)] = child.content_hash
                 self.found[child.content_hash] = child
-                self.visit(child)
+                is_inline = isinstance(step.verb.workflow, Definition)
+                self.visit(child, document if is_inline else child, here if is_inline else ())
 
-    def _find(self, workflow: Workflow, place: _Place, reference: str | Definition) -> Workflow | None:
+    def _find(self, document: Workflow, place: _Place, reference: str | Definition) -> Workflow | None:
         try:
             if isinstance(reference, Definition):
                 return Workflow.of(reference)
             if reference.lower().endswith(_SUFFIXES):
-                return as_workflow(self._file(workflow, reference))
+                return as_workflow(self._file(document, reference))
             return self._by_name(reference)
         except DefinitionError as error:
             self.problems += error.problems
         except _Fault as fault:
-            self.problems.append(workflow.problem(fault.kind, fault.message, (*place, "workflow"), fault.hint))
+            self.problems.append(document.problem(fault.kind, fault.message, place, fault.hint))
         return None
 
     def _by_name(self, name: str) -> Workflow | None:

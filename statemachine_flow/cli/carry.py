@@ -24,6 +24,7 @@ from statemachine_flow.cli.progress import show_progress
 from statemachine_flow.cli.signals import Interruption
 from statemachine_flow.cli.stores import command_line
 from statemachine_flow.cli.times import span
+from statemachine_flow.cli.waiting import waiting_lines
 from statemachine_flow.engine.asynchronous import EventListener
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.view import Run
@@ -31,8 +32,8 @@ from statemachine_flow.errors import ConflictError, StoreError, UsageError
 from statemachine_flow.functions import Functions
 from statemachine_flow.journal import is_top
 
-#: How much of a question is shown in passing.
-_PROMPT_LENGTH: Final = 200
+#: State of a run that can go on -> the command for it.
+_GOES_ON: Final[Mapping[str, str]] = {"failed": "retry", "paused": "resume", "running": "resume"}
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -185,7 +186,7 @@ def carry(engine: Engine, errand: Errand, work: Callable[[EventListener], Run], 
     """
     interruption = Interruption(engine, errand.run_id)
     try:
-        with show_progress(f"{errand.workflow} {errand.run_id}", errand.states) as hear, interruption.watching():
+        with show_progress(errand.workflow, errand.run_id, errand.states) as hear, interruption.watching():
             run = work(hear)
     except StoreError as error:
         error.run = error.run or errand.run_id
@@ -196,7 +197,7 @@ def carry(engine: Engine, errand: Errand, work: Callable[[EventListener], Run], 
             command = command_line("resume", errand.run_id, errand.db, "--take-over")
             error.hint = f"wait for it; if that host is known to be dead: {command}"
         raise
-    _conclude(run, errand)
+    _conclude(run, errand, engine)
     with contextlib.suppress(BrokenPipeError):  # nobody wants the outputs; the run is what it is
         if as_json:
             write(to_json(result_data(run)))
@@ -207,7 +208,7 @@ def carry(engine: Engine, errand: Errand, work: Callable[[EventListener], Run], 
     return Exit.PAUSED if run.state == "running" else exit_of_state(run.state)
 
 
-def _conclude(run: Run, errand: Errand) -> None:
+def _conclude(run: Run, errand: Errand, engine: Engine) -> None:
     """Say how the run ended, and what can be done about it."""
     top = [step for step in run.steps.values() if is_top(step.path)]
     counts = Counter(str(step.state) for step in top)
@@ -223,29 +224,23 @@ def _conclude(run: Run, errand: Errand) -> None:
         say(error_line(*failure))
     if run.reason.startswith("code_missing"):
         say(_CODE_MISSING)
-    for line in waiting_lines(run, errand.db):
-        say(line)
-    command = {"failed": "retry", "paused": "resume", "running": "resume"}.get(run.state)
-    if command is None:
+    if not errand.saved:
+        if run.state in _GOES_ON:
+            say("it cannot go on: it was run with --no-save")
         return
-    if errand.saved:
+    for lines in waiting_lines(run, engine.get, errand.db):
+        say("\n".join(lines))
+    for line in _uncertain_lines(run, errand.db):
+        say(line)
+    command = _GOES_ON.get(run.state)
+    if command is not None:
         say(f"go on with: {sanitize(command_line(command, run.id, errand.db))}")
-    else:
-        say("it cannot go on: it was run with --no-save")
 
 
-def waiting_lines(run: Run, db: str | None) -> Iterator[str]:
-    """What a run waits for, and the commands that say it."""
-    for step in run.waiting:
-        if step.on == "approval":
-            yield f"{sanitize(step.path)} asks: {sanitize(str(step.question.get('prompt', '')), _PROMPT_LENGTH)}"
-            yield f"  {sanitize(command_line('approve', run.id, db, step.path))}"
-        else:
-            key = ["--key", step.key] if step.key is not None else []
-            yield f"{sanitize(step.path)} waits for the signal {sanitize(str(step.event))}"
-            yield f"  {sanitize(command_line('signal', run.id, db, str(step.event), *key))}"
-    for path, child in run.children.items():
-        if run.steps[path].on == "run":
-            yield f"{sanitize(path)} waits for its run {sanitize(child)}: {command_line('status', sanitize(child), db)}"
+def _uncertain_lines(run: Run, db: str | None) -> Iterator[str]:
+    """How to say what became of the steps of which it is not known."""
     if run.reason.startswith("uncertain"):
-        yield f"say what became of it: {sanitize(command_line('resolve', run.id, db, 'STEP', '--as', 'completed'))}"
+        for step in run.steps.values():
+            if step.state == "interrupted" and step.path in run.reason:
+                yield f"say what became of {sanitize(step.path)}, completed, failed or retry, such as:"
+                yield f"  {sanitize(command_line('resolve', run.id, db, step.path, '--as', 'completed'))}"

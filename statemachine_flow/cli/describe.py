@@ -24,6 +24,11 @@ def is_abandoned(state: str, owner: Owner | None) -> bool:
     return state in _AT_WORK and (owner is None or not is_alive(owner))
 
 
+def is_worked_on(owner: Owner | None) -> bool:
+    """Whether a process works on a run, as far as this host can tell."""
+    return owner is not None and (is_elsewhere(owner) or is_alive(owner))
+
+
 def is_waiting(state: str, owner: Owner | None) -> bool:
     """Whether a run was let go of because only people, signals or child runs can bring it on."""
     return state == "running" and owner is None
@@ -104,6 +109,7 @@ def result_data(run: Run) -> dict[str, Any]:
         "outputs": run.outputs,
         "steps": {step.id: _step_result(step) for step in run.steps.values()},
         "error": _error_data(run.error),
+        "waiting": [_waiting_data(step) for step in run.waiting],
     }
 
 
@@ -127,7 +133,6 @@ def status_data(run: Run) -> dict[str, Any]:
         "allowed": allowed_commands(run),
         "seq": run.seq,
         "parent": None if run.parent is None else {"run": run.parent[0], "step": run.parent[1]},
-        "waiting": [_waiting_data(step) for step in run.waiting],
         "usage": {"cost_usd": run.usage.cost_usd, "tokens": run.usage.tokens},
         "inputs": run.inputs,
         "steps": {step.id: _step_data(step) for step in run.steps.values()},

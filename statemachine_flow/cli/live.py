@@ -14,10 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from statemachine_flow.cli.output import STATE_COLOURS, sanitize
-from statemachine_flow.cli.progress import STATE_AFTER, message_of
+from statemachine_flow.cli.progress import STATE_AFTER, message_of, waits_text
 from statemachine_flow.cli.times import span
 from statemachine_flow.engine.asynchronous import EventListener
 from statemachine_flow.engine.view import Event
+from statemachine_flow.journal import is_top
 from statemachine_flow.lifecycle import STEP_AT_REST
 
 _PER_SECOND: Final = 5
@@ -38,11 +39,11 @@ _ORDER: Final = (
 
 
 @contextlib.contextmanager
-def live_table(title: str, states: Mapping[str, str]) -> Iterator[EventListener]:
+def live_table(workflow: str, run_id: str, states: Mapping[str, str]) -> Iterator[EventListener]:
     """See `progress.show_progress`."""
     # A terminal may go away while the run goes on.
     console = Console(file=_Tolerant(sys.stderr), markup=False, highlight=False, emoji=False)  # type: ignore[arg-type]  # it has what rich asks of a stream
-    table = LiveTable(title, states, console)
+    table = LiveTable(workflow, run_id, states, console)
     with Live(console=console, get_renderable=table.render, refresh_per_second=_PER_SECOND):
         yield table.hear
 
@@ -52,56 +53,78 @@ class LiveTable:
     """The state of the table, kept up by events.
 
     Args:
-        title: stands above it.
+        workflow: its name, which stands above the table with the run's id.
+        run_id: the run; what its child runs do is not shown.
         states: id -> state of every step, in order.
         console: its size decides how many rows are shown.
     """
 
-    def __init__(self, title: str, states: Mapping[str, str], console: Console) -> None:
-        self._title = sanitize(title)
+    def __init__(self, workflow: str, run_id: str, states: Mapping[str, str], console: Console) -> None:
+        self._title = sanitize(f"{workflow} {run_id}")
         self._console = console
-        self._run = ""
-        self._rows = {step: _Row(step, state) for step, state in states.items()}
+        self._run = run_id
+        self._rows: dict[str, _Row] = {}
+        for step, state in states.items():
+            self._add(step, state)
 
     def hear(self, event: Event) -> None:
         """Take in what happened; drawing is left to the next refresh."""
-        if event.step is None or event.run_id != self._run_of(event):
+        if event.step is None or event.run_id != self._run:
             return
-        if event.step not in self._rows:  # a step inside another one, or an item of a loop
-            self._rows[event.step] = _Row(event.step, "pending")
-        self._rows[event.step].hear(event)
+        row = self._rows.get(event.step) or self._add(event.step, "pending")
+        row.hear(event)
 
-    def _run_of(self, event: Event) -> str:
-        """The run that the table is about: events of its child runs are heard as well."""
-        self._run = self._run or event.run_id
-        return self._run
+    def _add(self, step: str, state: str) -> _Row:
+        """A row for a step, which stands below that of the step around it."""
+        around = self._rows.get(_container(step))
+        row = _Row(step, state, (*(() if around is None else around.place), len(self._rows)))
+        self._rows[step] = row
+        return row
 
     def render(self) -> Group:
         """The table as it stands."""
-        done = sum(row.state in STEP_AT_REST for row in self._rows.values())
+        top = [row for row in self._rows.values() if is_top(row.step)]
+        done = sum(row.state in STEP_AT_REST for row in top)
         table = Table(box=None, pad_edge=False)
-        for name in ("step", "state", "time", "attempt", ""):
-            table.add_column(name, no_wrap=True, overflow="ellipsis")
+        table.add_column("step", no_wrap=True, overflow="ellipsis", max_width=max(self._console.width // 2, 10))
+        for name in ("state", "time", "attempt"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("", overflow="ellipsis")  # gives way where there is too little room for all
         now = dt.datetime.now(dt.UTC)
         for row in self._shown(self._console.height - _OTHER_LINES):
             table.add_row(*row.cells(now))
-        return Group(Text(f"{self._title}  {done}/{len(self._rows)}", style="bold"), table)
+        return Group(Text(f"{self._title}  {done}/{len(top)}", style="bold"), table)
 
     def _shown(self, room: int) -> list[_Row]:
-        rows = list(self._rows.values())
+        rows = sorted(self._rows.values(), key=lambda row: row.place)
         if len(rows) <= room:
             return rows
         ranked = sorted(range(len(rows)), key=lambda index: _ORDER.index(rows[index].state))
         return [rows[index] for index in sorted(ranked[: max(room, 1)])]
 
 
+def _container(path: str) -> str:
+    """The path of the step around a step or item; "" if there is none."""
+    if path.endswith("]"):
+        return path[: path.rindex("[")]
+    inside = path.rpartition("]")[2]  # keys of items may hold a "/"
+    return path[: -len(inside)] + inside.rpartition("/")[0] if inside else ""
+
+
 @final
 class _Row:
-    """One step."""
+    """One step.
 
-    def __init__(self, step: str, state: str) -> None:
+    Args:
+        step: its path.
+        state: its state now.
+        place: sorts the rows.
+    """
+
+    def __init__(self, step: str, state: str, place: tuple[int, ...]) -> None:
         self.step = step
         self.state = state
+        self.place = place
         self._attempt = 0
         self._message = ""
         self._started: dt.datetime | None = None
@@ -109,10 +132,12 @@ class _Row:
 
     def hear(self, event: Event) -> None:
         self.state = STATE_AFTER[event.kind]
-        self._message = message_of(event)
+        self._message = waits_text(event) if event.kind == "step.wait" else message_of(event)
         if event.kind == "step.start":
             self._attempt, self._started, self._ended = event.data["attempt"], event.at, None
-        else:
+        elif event.kind == "step.reset":
+            self._started = None
+        elif event.kind != "step.wait":  # which is a part of an attempt
             self._ended = event.at
 
     def cells(self, now: dt.datetime) -> list[Text]:
@@ -123,7 +148,7 @@ class _Row:
             Text(self.state, style=style),
             Text("" if seconds is None else span(seconds)),
             Text(str(self._attempt) if self._attempt > 1 else ""),
-            Text(self._message, style=style),
+            Text(self._message, style=style, no_wrap=True, overflow="ellipsis"),
         ]
 
 

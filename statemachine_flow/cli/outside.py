@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import click
 
-from statemachine_flow.cli.actor import actor
+from statemachine_flow.cli.actor import user
+from statemachine_flow.cli.describe import is_worked_on
 from statemachine_flow.cli.inputs import read_fields
 from statemachine_flow.cli.options import TEXT
 from statemachine_flow.cli.output import sanitize, say, to_json, write
 from statemachine_flow.cli.stores import command_line, working_engine
 from statemachine_flow.compiler import read_text
+from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.view import Run
-from statemachine_flow.errors import DefinitionError
+from statemachine_flow.errors import DefinitionError, NotFoundError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -47,26 +50,47 @@ def decide(  # noqa: PLR0913 - what the options of a decision say
         question = found.steps[step].question if step in found.steps else {}
         form = read_fields(question.get("form", {}), pairs)
         # The digest makes sure that nobody decides something else than what was there a moment ago.
-        digest = question.get("digest")
-        engine.approve(found.id, step, choice=choice, form=form, by=by or actor(), reason=reason, digest=digest)
-    tell(found, f"step {step} of run {found.id}: {choice}", db, as_json=as_json)
+        digest, who = question.get("digest"), user() if by is None else by
+        with naming_steps(found, step, db):
+            engine.approve(found.id, step, choice=choice, form=form, by=who, reason=reason, digest=digest)
+        tell(engine, found, f"step {step} of run {found.id}: {choice}", db, as_json=as_json)
 
 
-def tell(run: Run, said: str, db: str | None, *, as_json: bool) -> None:
+@contextlib.contextmanager
+def naming_steps(run: Run, step: str, db: str | None) -> Iterator[None]:
+    """Say where to look if a step is named that the run does not have."""
+    try:
+        yield
+    except NotFoundError as error:
+        inside = [path for path in run.children if step.startswith(f"{path}/")]
+        if inside:
+            path = max(inside, key=len)
+            error.hint = f"'{path}' is a run of its own, {run.children[path]}, with a step '{step[len(path) + 1 :]}'"
+        else:
+            error.hint = f"`{command_line('status', run.id, db)}` shows its steps"
+        raise
+
+
+def tell(engine: Engine, run: Run, said: str, db: str | None, *, as_json: bool) -> None:
     """Confirm what was said to a run, and how it goes on.
 
     Args:
+        engine: knows the runs above it.
         run: the run as it was before.
         said: what was said.
         db: the store that was named.
         as_json: whether to print an object to stdout instead of talking.
     """
+    top = run
+    while top.parent is not None and not is_worked_on(top.owner):
+        top = engine.get(top.parent[0])
+    owned = is_worked_on(top.owner)
     if as_json:
-        write(to_json({"run": run.id, "state": str(run.state), "said": said, "owned": run.owner is not None}))
+        write(to_json({"run": run.id, "state": str(run.state), "said": said, "owned": owned}))
         return
     say(sanitize(said))
-    if run.owner is None:
-        say(f"go on with: {sanitize(command_line('resume', run.id, db))}")
+    if not owned:
+        say(f"go on with: {sanitize(command_line('resume', top.id, db))}")
 
 
 def read_json(text: str, option: str) -> Any:

@@ -24,20 +24,21 @@ _MESSAGE_LENGTH: Final = 300
 _SHOW_CURSOR: Final = b"\x1b[?25h\n"
 
 
-def show_progress(title: str, states: Mapping[str, str]) -> AbstractContextManager[EventListener]:
+def show_progress(workflow: str, run_id: str, states: Mapping[str, str]) -> AbstractContextManager[EventListener]:
     """Show what the events say that are handed to the listener.
 
     What step functions print while this is open goes to stderr, so that stdout holds nothing but data.
 
     Args:
-        title: the run, for people.
+        workflow: its name.
+        run_id: the run; what its child runs do is told with their ids.
         states: id -> state of every step, in order.
     """
     if _can_draw():
         from statemachine_flow.cli.live import live_table  # noqa: PLC0415 - rich is optional and slow to import
 
-        return live_table(title, states)
-    return _lines()
+        return live_table(workflow, run_id, states)
+    return _lines(run_id)
 
 
 def restore_terminal() -> None:
@@ -53,8 +54,8 @@ def _can_draw() -> bool:
 
 
 @contextlib.contextmanager
-def _lines() -> Iterator[EventListener]:
-    progress = Lines()
+def _lines(run_id: str) -> Iterator[EventListener]:
+    progress = Lines(run_id)
 
     def hear(event: Event) -> None:
         line = progress.line(event)
@@ -67,16 +68,18 @@ def _lines() -> Iterator[EventListener]:
 
 @final
 class Lines:
-    """Turns events into lines."""
+    """Turns events into lines.
 
-    def __init__(self) -> None:
-        #: The run that is watched; its child runs are heard as well.
-        self._run = ""
+    Args:
+        run_id: the run that is watched; its child runs are heard as well.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self._run = run_id
         self._started: dict[tuple[str, str], dt.datetime] = {}
 
     def line(self, event: Event) -> str | None:
         """What an event says, without its time; None for what the summary says better."""
-        self._run = self._run or event.run_id
         if event.kind == "run.create":
             return f"run {event.run_id} of {sanitize(event.data['workflow'])} created"
         if event.kind == "run.signal":
@@ -95,13 +98,16 @@ class Lines:
             attempt = event.data["attempt"]
             return f"{name} started" + (f" (attempt {attempt})" if attempt > 1 else "")
         if event.kind == "step.wait":
-            return f"{name} {_painted('waiting')} {_waits(event)}"
+            return f"{name} {_painted('waiting')} {waits_text(event)}"
+        if event.kind == "step.reset":
+            self._started.pop(step, None)
+            return f"{name} begins again: {message_of(event)}"
         started = self._started.get(step)
         return f"{name} {_end(event, None if started is None else (event.at - started).total_seconds())}"
 
 
-def _waits(event: Event) -> str:
-    """What a step waits for."""
+def waits_text(event: Event) -> str:
+    """What a step that begins to wait waits for; safe to print."""
     on = event.data["on"]
     if on == "items":
         keys = event.data.get("keys")
@@ -119,7 +125,7 @@ def _waits(event: Event) -> str:
 def _end(event: Event, seconds: float | None) -> str:
     state = STATE_AFTER[event.kind]
     if event.kind == "step.complete":
-        return f"{_painted(state)} in {span(seconds)}"
+        return _painted(state) + ("" if seconds is None else f" in {span(seconds)}")
     if event.kind == "step.back_off":
         due = dt.datetime.fromtimestamp(event.data["due"] / 1e6, dt.UTC)
         return f"{_painted('failed')}: {message_of(event)}; next attempt in {span((due - event.at).total_seconds())}"

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, final
 from statemachine_flow.clock import Clock
 from statemachine_flow.engine.decide import Decider
 from statemachine_flow.engine.outcome import Outcome
+from statemachine_flow.lifecycle import RunState
 from statemachine_flow.plan import Node
 from statemachine_flow.values import decode_value, encode_value
 
@@ -56,7 +57,10 @@ def _pause(target: Target, reason: str, by: str | None, _data: Mapping[str, Any]
 
 
 def _interrupt(target: Target, reason: str, by: str | None, _data: Mapping[str, Any]) -> None:
-    target.tell(lambda decider, now: decider.pause(now, reason, by, interrupt=True))
+    if target.decider.fold.state == RunState.PAUSED:
+        target.tell(lambda decider, _now: decider.interrupt())
+    else:
+        target.tell(lambda decider, now: decider.pause(now, reason, by, interrupt=True))
 
 
 def _signal(target: Target, _reason: str, by: str | None, data: Mapping[str, Any]) -> None:

@@ -30,6 +30,8 @@ from statemachine_flow.stores.base import RunFilter, RunRow, Store
 
 #: How often a caller looks whether another process has done what was asked of it.
 _POLL_SECONDS: Final = 0.1
+#: The longest name of a signal; steps cannot wait for a longer one.
+_EVENT_LENGTH: Final = 200
 
 #: What a caller waits for: that the run is at rest, or also that it waits for the world.
 Until = Literal["waiting", "rest"]
@@ -186,14 +188,16 @@ class AsyncEngine:
             until: see `wait`.
 
         Returns:
-            The run. It is paused still if whether a step took effect is not known, see `resolve`.
+            The run. It is paused if a step was cut off of which it is not known whether it took effect, see `resolve`.
 
         Raises:
             NotFoundError: no such run.
-            ConflictError: `run.state` if it is at rest for good, `run.owned` if a living process owns it.
+            ConflictError: `run.state` if it is at rest for good, `run.owned` if a living process owns it,
+                `run.uncertain` if it was paused for a step of which somebody has to say whether it took effect.
         """
         entry.require_resumable(self._core.row(run_id))
         worker = self._core.take_hold(run_id, take_over=take_over, listener=_as_listener(on_event))
+        entry.require_certain(worker)
         await entry.go_on(self._core, worker, by and clean_text(by))
         return await self._rest(worker, until)
 
@@ -345,7 +349,10 @@ class AsyncEngine:
             NotFoundError: no such run.
             ConflictError: `run.state`: it has come to rest for good.
             StepError: `step.unserializable`: the payload cannot be kept.
+            UsageError: no step can wait for a signal with that name.
         """
+        if not 1 <= len(event) <= _EVENT_LENGTH:
+            raise UsageError(f"the name of a signal has 1 to {_EVENT_LENGTH} characters, not {len(event)}")
         data = {"event": clean_text(event), "key": key, "payload": payload}
         await entry.tell(self._core, run_id, "signal", "", by, data)
 
@@ -469,6 +476,8 @@ class AsyncEngine:
     async def find(self, name: str) -> str:
         """The id of the run that `name` stands for: an id, a unique prefix of one, or `@last`.
 
+        That is the newest run; where another run started that one, the run above it.
+
         Raises:
             NotFoundError: nothing matches.
             UsageError: `usage.ambiguous`: several do.
@@ -482,7 +491,13 @@ class AsyncEngine:
         if len(found) > 1:
             some = ", ".join(found[:5])
             raise UsageError(f"{name!r} is the beginning of several runs: {some}", kind="usage.ambiguous")
-        return found[0]
+        run_id = found[0]
+        while name == "@last" and "." in run_id:  # as in the id of every child run
+            parent = self._core.load(self._core.row(run_id))[1].created.parent
+            if parent is None:
+                break
+            run_id = parent[0]
+        return run_id
 
     # --- inside
 

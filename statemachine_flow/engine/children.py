@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
@@ -65,7 +66,7 @@ class Children:
             self._ended(parent, node, run_id, fold)
             return None
         core.share(fold.created.definition, parent.fold.created.definition)
-        worker = core.take_hold(run_id)
+        worker = core.take_hold(run_id, listener=parent.on_record)
         core.go_on(worker, None)
         return worker
 
@@ -101,13 +102,12 @@ class Children:
         core, run_id = self._core, command.run_id
         worker = core.workers.get(run_id)
         if worker is not None:
-            core.do(worker, command.action, "the run above it was stopped", None)
+            with contextlib.suppress(SmfError):  # it came to rest, or was stopped before
+                core.do(worker, command.action, "the run above it was stopped", None)
         elif (row := core.store.row(run_id)) is not None and row.state not in RUN_AT_REST:
             core.store.request(run_id, command.action, "", "the run above it was stopped", core.clock.now())
-            try:
-                core.take_hold(run_id)  # which grants the request
-            except SmfError:
-                return  # its owner will see it
+            with contextlib.suppress(SmfError):  # its owner will see it
+                core.take_hold(run_id)  # which grants it
 
     def look(self) -> None:
         """See whether child runs that other processes work on have come to rest."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Mapping
 from typing import Any, Final, final
@@ -341,7 +342,11 @@ class Core:
             SmfError: its state does not allow it.
         """
         plan, fold = self.load(self.row(run_id))
-        carry_out(Rehearsal(self._decider(plan, fold), self.clock), action, reason, by, data)
+        rehearsal = Rehearsal(self._decider(plan, fold), self.clock)
+        for request in self.store.requests(run_id):  # what was said before comes first
+            with contextlib.suppress(SmfError):  # it will be dropped
+                carry_out(rehearsal, request.action, request.reason, request.by, request.data)
+        carry_out(rehearsal, action, reason, by, data)
 
     def _decider(self, plan: Plan, fold: RunFold) -> Decider:
         return Decider(plan, fold, RunNames(plan, fold, self.store, self.env, self.secrets), self._rng)

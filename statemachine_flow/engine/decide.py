@@ -43,6 +43,8 @@ class Decider(Rules):
 
     def __init__(self, plan: Plan, fold: RunFold, names: Names, rng: Any) -> None:
         super().__init__(plan, fold, names, rng)
+        #: A timer fell due, and what follows from it has not begun yet.
+        self.is_behind = False
         unwind.open_again(self)
 
     def look_again(self) -> None:
@@ -152,7 +154,9 @@ class Decider(Rules):
             openings.fell_due(self, node, step, now)
         elif step.state in ("backing_off", "pending"):
             self.frontier.goes_on_with(node)
-        self.advance(now)
+        # Of several timers that fall due together all are heard before anything begins.
+        self.is_behind = True
+        self.advance(now, begins=False)
 
     def deadline_passed(self, now: int) -> None:
         """The run's own deadline passed: stop what is alive, then fail."""
@@ -278,8 +282,14 @@ class Decider(Rules):
 
     # --- rules
 
-    def advance(self, now: int) -> None:
-        """Draw every conclusion that is due: first what has ended, then what begins, one step at a time."""
+    def advance(self, now: int, *, begins: bool = True) -> None:
+        """Draw every conclusion that is due: first what has ended, then what begins, one step at a time.
+
+        Args:
+            now: the time.
+            begins: whether anything may begin by now; if not, it has to be called again.
+        """
+        self.is_behind = self.is_behind and not begins
         while self.fold.state in AT_WORK:
             frontier = self.frontier
             if frontier.over:
@@ -288,6 +298,8 @@ class Decider(Rules):
                 self._skip_blocked(node, now)
             elif frontier.stopping and (swept := frontier.to_sweep()) is not None:
                 resets.sweep(self, *swept, now)
+            elif not begins:
+                return
             elif (node := frontier.next_ready()) is not None:
                 self._start(node, now)
             elif not unwind.go_on(self, now):

@@ -58,7 +58,7 @@ def finish(rules: Rules, node: Node, outcome: Outcome, now: int) -> None:
     settle(rules, node, now, target)
 
 
-def settle(rules: Rules, node: Node, now: int, target: str | None = None) -> None:
+def settle(rules: Rules, node: Node, now: int, target: str | None = None, *, feedback: msgspec.Raw = ABSENT) -> None:
     """A node came to rest, and its record is there: count it, offer what that decides, move the token."""
     step = rules.fold.steps[node.path]
     frontier = rules.frontier
@@ -66,7 +66,7 @@ def settle(rules: Rules, node: Node, now: int, target: str | None = None) -> Non
         frontier.close(node)
     frontier.settle(node, step.state, forgiven=step.forgiven, target=target)
     if target is not None:
-        resets.come_again(rules, node.scope, target, now)
+        resets.come_again(rules, node.scope, target, now, feedback)
 
 
 def _complete(rules: Rules, node: Node, outcome: Outcome, now: int, target: str | None = None) -> None:
@@ -78,9 +78,29 @@ def _complete(rules: Rules, node: Node, outcome: Outcome, now: int, target: str 
     rules.add("step.complete", data, now, node.path)
 
 
-def send_back(rules: Rules, node: Node, outcome: Outcome, now: int) -> None:
-    """Record that a node completed, without telling what needs it: it is about to begin anew."""
-    _complete(rules, node, outcome, now)
+def send_back(rules: Rules, node: Node, outcome: Outcome, target: str, reason: str, now: int) -> None:  # noqa: PLR0917 - what a rewind is
+    """A person sends the level of a node back to an earlier step, or to the same: that and all behind it begins anew."""
+    feedback = msgspec.Raw(outcome.output)
+    if node.scope.kind == "states":  # the token goes back, and what it comes to again begins anew
+        _complete(rules, node, outcome, now, target)
+        settle(rules, node, now, target, feedback=feedback)
+    else:
+        _complete(rules, node, outcome, now)
+        resets.rewind(rules, node, target, now, reason, feedback)
+
+
+def rounds(rules: Rules, node: Node) -> int:
+    """How often a node that can send its level back has been asked, this time included."""
+    if node.scope.kind == "states":
+        return visits(rules, node.scope, node.step.id)
+    return rules.fold.step(node.path).round
+
+
+def visits(rules: Rules, scope: Scope, step_id: str) -> int:
+    """How often the token of a level of states has come to a step."""
+    level = scope.level
+    moves = rules.fold.visits.get(scope.prefix[:-1], {}).get(step_id, 0)
+    return moves + (level is not None and step_id == level.start)
 
 
 def fail(  # noqa: PLR0917 - what is known of the end
@@ -114,7 +134,7 @@ def fail(  # noqa: PLR0917 - what is known of the end
         optional, target = node.step.optional and node.place < 0 and forgivable, None
         if optional:
             try:
-                target = _route_of_unfinished(rules, node)
+                target = _route_of_unfinished(rules, node, "failed", error)
             except SmfError as fault:  # the loop is over its bound
                 error, optional = failed(fault).error or error, False
         data = Failed(error=error, optional=optional, next=target, usage=outcome.usage)
@@ -127,7 +147,7 @@ def fail(  # noqa: PLR0917 - what is known of the end
 def skip(rules: Rules, node: Node, reason: str, now: int) -> None:
     """A step is not carried out."""
     try:
-        target = _route_of_unfinished(rules, node)
+        target = _route_of_unfinished(rules, node, "skipped")
     except SmfError as fault:  # the loop is over its bound
         if rules.fold.state_of(node.path) == "pending":
             attempt = rules.fold.step(node.path).attempt + 1
@@ -267,14 +287,13 @@ def _leniently(holds: Any) -> Any:
 def _check_visits(rules: Rules, scope: Scope, target: str) -> None:
     if target == END or scope.level is None:
         return
-    visits = rules.fold.visits.get(scope.prefix[:-1], {}).get(target, 0) + (target == scope.level.start)
     most = scope.level[target].step.max_visits
-    if visits >= most:
+    if visits(rules, scope, target) >= most:
         message = f"the token has come to '{target}' {most} times"
         raise StepError(message, kind="step.limit", name="LimitError", hint="raise its max_visits")
 
 
-def _route_of_unfinished(rules: Rules, node: Node) -> str | None:
+def _route_of_unfinished(rules: Rules, node: Node, state: str, error: ErrorInfo | None = None) -> str | None:
     """Where the token goes from a step that was skipped, or whose failure is forgiven.
 
     Raises:
@@ -282,7 +301,7 @@ def _route_of_unfinished(rules: Rules, node: Node) -> str | None:
     """
     if node.scope.kind != "states":
         return None
-    step = msgspec.structs.replace(rules.fold.step(node.path), state="skipped")
+    step = msgspec.structs.replace(rules.fold.step(node.path), state=state, error=error)
     return _route(rules, node, step, ended=False)
 
 

@@ -160,6 +160,21 @@ def require_resumable(row: RunRow) -> None:
         raise ConflictError(f"the run is {row.state}: there is nothing to resume", run=row.id, hint=hint)
 
 
+def require_certain(worker: Worker) -> None:
+    """Refuse to resume a run that was paused because nobody knows what became of one of its steps.
+
+    Raises:
+        ConflictError: `run.uncertain`.
+    """
+    uncertain = worker.decider.uncertain() if worker.fold.state == RunState.PAUSED else []
+    if any(node.step.step.verify is None for node in uncertain):
+        paths = ", ".join(node.path for node in uncertain)
+        hint = "look, and say so with `smf resolve` or Engine.resolve"
+        raise ConflictError(
+            f"it is not known whether {paths} took effect", kind="run.uncertain", run=worker.fold.id, hint=hint
+        )
+
+
 def require_allowed(row: RunRow, action: str, *, or_already: str) -> None:
     """Refuse what the lifecycle has no edge for, before anything is touched.
 

@@ -11,6 +11,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, cast
 
+import attrs
+
 from statemachine_flow.errors import InputError, Problem, StepError, UsageError
 from statemachine_flow.model import Definition, Input
 from statemachine_flow.secrets import secret_fault
@@ -108,9 +110,9 @@ def complete_fields(
         if value is None and field.must_be_given:
             problems.append(_problem("input.missing", name, f"the field '{name}' ({field.type}) was not filled in"))
         elif value is not None:
-            problems.extend(_faults(name, field, value))
+            problems.extend(_faults(name, field, value, noun="field"))
         values[name] = value
-    return problems, values
+    return [attrs.evolve(one, path=path) for one in problems], values
 
 
 def split_secrets(definition: Definition, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -141,10 +143,10 @@ def _value(name: str, declared: Input, given: Mapping[str, Any], find: Callable[
     return find(name) if declared.secret else declared.default
 
 
-def _faults(name: str, declared: Input, value: Any) -> list[Problem]:
+def _faults(name: str, declared: Input, value: Any, *, noun: str = "input") -> list[Problem]:
     allowed = _TYPES[declared.type]
     if not isinstance(value, allowed) or (isinstance(value, bool) and declared.type != "boolean"):
-        message = f"input '{name}' takes {_article(declared.type)}, not {_article(type(value).__name__)}"
+        message = f"{noun} '{name}' takes {_article(declared.type)}, not {_article(type(value).__name__)}"
         return [_problem("input.type", name, message)]
     if declared.secret:
         fault = secret_fault(value)
@@ -152,10 +154,10 @@ def _faults(name: str, declared: Input, value: Any) -> list[Problem]:
     try:
         encode_value(value)
     except StepError as error:
-        return [_problem("input.type", name, f"input '{name}' cannot be kept: {error.message}")]
+        return [_problem("input.type", name, f"{noun} '{name}' cannot be kept: {error.message}")]
     if declared.enum is not None and value not in declared.enum:
         choices = ", ".join(repr(choice) for choice in declared.enum)
-        return [_problem("input.value", name, f"input '{name}' must be one of {choices}")]
+        return [_problem("input.value", name, f"{noun} '{name}' must be one of {choices}")]
     return []
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from statemachine_flow.engine import endings, resets
+from statemachine_flow.engine import endings
 from statemachine_flow.engine.outcome import Outcome, failed
 from statemachine_flow.engine.rules import Rules
 from statemachine_flow.errors import ConflictError, StepError
@@ -54,10 +54,9 @@ def _reject(rules: Rules, node: Node, on_reject: str | Rewind, decision: Mapping
     said = f"rejected by {decision['by'] or 'somebody'}" + (f": {decision['reason']}" if decision["reason"] else "")
     if on_reject == "skip":
         endings.skip(rules, node, said, now)
-    elif isinstance(on_reject, Rewind) and rules.fold.step(node.path).round < on_reject.max_rounds:
-        output = encode_value(dict(decision))
-        endings.send_back(rules, node, Outcome(status="completed", output=output), now)
-        resets.rewind(rules, node, on_reject.rewind_to, now, said, msgspec.Raw(output))
+    elif isinstance(on_reject, Rewind) and endings.rounds(rules, node) < on_reject.max_rounds:
+        outcome = Outcome(status="completed", output=encode_value(dict(decision)))
+        endings.send_back(rules, node, outcome, on_reject.rewind_to, said, now)
     else:
         error = StepError(f"the approval was {said}", kind="step.rejected", name="Rejected")
         endings.fail(rules, node, failed(error), now, may_retry=False)

@@ -65,18 +65,23 @@ def reset_inside(
     rules: Rules, planned: PlannedStep, path: str, now: int, *, is_loop: bool, reason: str, rewound: bool = False
 ) -> None:
     """Reset everything inside a step for its next generation."""
-    for inner, planned_inner, _ in list(inside(rules, planned, path, is_loop=is_loop)):
+    found = list(inside(rules, planned, path, is_loop=is_loop))
+    # Read before anything is reset: the results of groups and loops are put together from those of their parts.
+    previous = [_assembled(rules, step, inner, is_loop=is_all) for inner, step, is_all in found]
+    for (inner, planned_inner, _), result in zip(found, previous, strict=True):
         step = rules.fold.steps[inner]
         if step.state in STEP_AT_REST:
             round_ = step.round if rewound and isinstance(planned_inner.verb, Approval) else None
-            data = StepReset(reason=reason, generation=step.generation + 1, round=round_, rewound=rewound)
+            generation = step.generation + 1
+            data = StepReset(reason=reason, generation=generation, round=round_, previous=result, rewound=rewound)
             rules.add("step.reset", data, now, inner)
 
 
 def _assembled(rules: Rules, planned: PlannedStep, path: str, *, is_loop: bool) -> msgspec.Raw:
-    """The result of a group or loop, which is gone once its parts begin anew; nothing for other steps."""
+    """The result of a group or loop, which is gone once its parts begin anew; nothing where nobody reads it."""
     step = rules.fold.steps[path]
-    if step.state != "completed" or not (is_loop or planned.level is not None):
+    is_assembled = is_loop or planned.level is not None
+    if step.state != "completed" or not is_assembled or not planned.reads_previous:
         return ABSENT
     try:
         return msgspec.Raw(encode_value(rules.names.results.output(planned, step, is_loop=is_loop)))
@@ -84,14 +89,15 @@ def _assembled(rules: Rules, planned: PlannedStep, path: str, *, is_loop: bool) 
         return ABSENT
 
 
-def come_again(rules: Rules, scope: Scope, target: str, now: int) -> None:
+def come_again(rules: Rules, scope: Scope, target: str, now: int, feedback: msgspec.Raw) -> None:
     """The token of a level has moved on to a step: if that has been visited before, it begins anew."""
     if target == END or scope.level is None:
         return
     planned = scope.level[target]
     path = scope.path(target)
     if rules.fold.state_of(path) in STEP_AT_REST:
-        begin_anew(rules, planned, path, now, is_loop=planned.is_loop, reason="the token came again")
+        reason = "the token came again"
+        begin_anew(rules, planned, path, now, is_loop=planned.is_loop, reason=reason, feedback=feedback)
         rules.frontier.came_again(rules.frontier.node(scope, planned))
 
 

@@ -143,7 +143,9 @@ class RunNames:
         step = self._fold.steps.get(node.path)
         if step is None:
             return 1
-        return step.generation if node.step.step.repeat is None else step.round
+        if node.step.step.repeat is not None:
+            return step.round
+        return step.generation if node.scope.kind == "states" else 1
 
     def _feedback(self, around: list[Node]) -> Any:
         for node in around:
@@ -154,9 +156,11 @@ class RunNames:
 
 
 def _repeated(around: list[Node]) -> Node:
-    """The innermost repeated step, or the step itself."""
-    found = (node for node in around if node.step.step.repeat is not None and not node.is_loop)
-    return next(found, around[0])
+    """The innermost step around that is carried out again and again, by rounds or by a token; else the step itself."""
+    for node in around:
+        if (node.step.step.repeat is not None and not node.is_loop) or node.scope.kind == "states":
+            return node
+    return around[0]
 
 
 def _bind_item(node: Node, scope: Scope, makers: _Makers) -> None:

@@ -203,6 +203,8 @@ class Worker:
 
     def take(self) -> NewRun | Write | None:
         """The next write, if there is something to write; `committed` or `lost` must follow."""
+        if self.decider.is_behind:
+            self.decider.advance(self.host.clock.now())
         decision = self.decider.take()
         self._uncommitted.append(decision)
         self._told, self._asking = self._told + self._asking, []

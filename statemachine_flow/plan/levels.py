@@ -1,4 +1,4 @@
-"""A level of steps compiled: a graph by index or a machine of states, with its expressions parsed on first use. Pure."""
+"""A level of steps compiled: a graph by index or a machine of states; expressions are parsed on first use. Pure."""
 
 from __future__ import annotations
 
@@ -108,6 +108,15 @@ class PlannedStep:
             self._compiled["outputs"] = found
         return found
 
+    @property
+    def reads_previous(self) -> bool:
+        """Whether something in it may read `previous`, so that its last result has to be kept."""
+        found: bool | None = self._compiled.get("reads_previous")
+        if found is None:
+            # The word in some other text costs no more than keeping what nobody reads.
+            found = self._compiled["reads_previous"] = "previous" in repr(self.step)
+        return found
+
     def combinations(self) -> Iterator[dict[str, Any]]:
         """The items of a matrix, the last name varying fastest."""
         names = list(self.step.matrix)
@@ -126,7 +135,8 @@ class Level:
 
     Example:
         >>> from statemachine_flow.steps import Call
-        >>> level = Level([Step(id="a", verb=Call(call="f")), Step(id="b", verb=Call(call="f"), needs=("a",))], Defaults())
+        >>> first, second = Step(id="a", verb=Call(call="f")), Step(id="b", verb=Call(call="f"), needs=("a",))
+        >>> level = Level([first, second], Defaults())
         >>> [step.id for step in level.steps], level.steps[0].dependents
         (['a', 'b'], [1])
     """

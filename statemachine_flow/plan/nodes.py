@@ -14,8 +14,11 @@ from statemachine_flow.plan.levels import Level, PlannedStep
 
 ScopeKind = Literal["graph", "states", "items", "queue"]
 
-#: Characters of a key that stand for something else in a path.
-_ESCAPED = {ord(char): f"%{ord(char):02X}" for char in ("%", "[", "]", *map(chr, range(32)), "\x7f")}
+#: Characters of a key that would mean something else in a path, or to a terminal -> their UTF-8 bytes in hexadecimal.
+_ESCAPED = {
+    ord(char): "".join(f"%{byte:02X}" for byte in char.encode())
+    for char in ("%", "[", "]", *map(chr, (*range(0x20), *range(0x7F, 0xA0))))
+}
 
 
 def item_path(path: str, key: str) -> str:

@@ -9,6 +9,7 @@ from statemachine_flow.errors import StepError
 from statemachine_flow.expressions.values import to_text
 from statemachine_flow.lifecycle import Edge, Lifecycle
 from statemachine_flow.model import END, Route, Step
+from statemachine_flow.steps.approval import Approval, Rewind
 
 #: The key of a map of routes that is taken when no other fits.
 DEFAULT: Final = "default"
@@ -24,9 +25,11 @@ def targets_of(step: Step) -> list[str]:
         case Mapping():
             targets = [*step.next.values(), END] if step.optional or step.when else step.next.values()
         case _:
-            ways = [route.goto or route.default for route in step.next]
-            targets = [*ways, END] if step.optional or step.when else ways
-    return list(dict.fromkeys(target for target in targets if target is not None))
+            listed = [route.goto or route.default for route in step.next]
+            targets = [*listed, END] if step.optional or step.when else listed
+    back = step.verb.approval.on_reject if isinstance(step.verb, Approval) else None
+    ways = [*targets, back.rewind_to] if isinstance(back, Rewind) else targets
+    return list(dict.fromkeys(target for target in ways if target is not None))
 
 
 def route_machine(start: str, targets: Mapping[str, Iterable[str]]) -> Lifecycle:

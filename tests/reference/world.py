@@ -103,7 +103,8 @@ def decide(run: Interpreter, node: Node, choice: str, by: str) -> None:
     on_reject = question.get("on_reject", "fail")
     node.held = None
     if "choices" in question or choice == "approve":
-        node.held = (node.shown, output)
+        if choice == "approve" and node.level.shape == "graph":
+            node.held = (node.shown, output)
         ends.finish(run, node, output)
     elif on_reject == "skip":
         ends.skip(run, node)

@@ -8,7 +8,7 @@ import click
 
 from statemachine_flow.cli.actor import actor
 from statemachine_flow.cli.options import TEXT, common_options, db_option, examples, run_argument
-from statemachine_flow.cli.outside import read_json, tell
+from statemachine_flow.cli.outside import naming_steps, read_json, tell
 from statemachine_flow.cli.stores import working_engine
 from statemachine_flow.errors import UsageError
 
@@ -40,5 +40,6 @@ def command(*, run: str, step: str, as_: str, output: str | None, db: str | None
     value = None if output is None else read_json(output, "--output")
     with working_engine(db) as engine:
         found = engine.get(engine.find(run))
-        engine.resolve(found.id, step, cast(Any, as_), output=value, by=actor())
-    tell(found, f"step {step} of run {found.id} counts as {as_}", db, as_json=as_json)
+        with naming_steps(found, step, db):
+            engine.resolve(found.id, step, cast(Any, as_), output=value, by=actor())
+        tell(engine, found, f"step {step} of run {found.id} counts as {as_}", db, as_json=as_json)

@@ -30,4 +30,4 @@ def command(*, run: str, event: str, key: str | None, payload: str | None, db: s
     with working_engine(db) as engine:
         found = engine.get(engine.find(run))
         engine.signal(found.id, event, value, key=key, by=actor())
-    tell(found, f"signal {event} is kept for run {found.id}", db, as_json=as_json)
+        tell(engine, found, f"signal {event} is kept for run {found.id}", db, as_json=as_json)

@@ -20,12 +20,11 @@ from statemachine_flow.cli.options import common_options, db_option, examples, r
 from statemachine_flow.cli.output import columns, paint_state, sanitize, to_json, write
 from statemachine_flow.cli.stores import reading_store
 from statemachine_flow.cli.times import date_and_time, span
+from statemachine_flow.cli.waiting import waiting_lines, waits_for
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.view import Run, StepView
 
 _VALUE_LENGTH: Final = 60
-_QUESTION_LENGTH: Final = 200
-_OWN: Final = ("steps", "items")
 _HEADER: Final = ("STEP", "STATE", "ATTEMPT", "TIME", "WHY")
 
 
@@ -40,16 +39,19 @@ def command(*, run: str, db: str | None, as_json: bool) -> None:
     """
     with Engine(reading_store(db)) as engine:
         found = engine.get(engine.find(run))
-        write(to_json(status_data(found)) if as_json else _text(found))
+        write(to_json(status_data(found)) if as_json else _text(found, engine, db))
 
 
-def _text(run: Run) -> str:
-    head = [f"{name:<9} {text}" for name, text in _head(run)]
-    steps = columns(_HEADER, [_cells(step) for step in run.steps.values()], state=1)
-    return "\n".join([*head, "", steps])
+def _text(run: Run, engine: Engine, db: str | None) -> str:
+    head = [f"{name:<9} {text}" for name, text in _head(run, engine, db)]
+    steps = list(run.steps.values())
+    has_generations = any(step.generation > 1 for step in steps)
+    header = (*_HEADER[:3], "GENERATION", *_HEADER[3:]) if has_generations else _HEADER
+    rows = [_cells(step, with_generation=has_generations) for step in steps]
+    return "\n".join([*head, "", columns(header, rows, state=1)])
 
 
-def _head(run: Run) -> Iterator[tuple[str, str]]:
+def _head(run: Run, engine: Engine, db: str | None) -> Iterator[tuple[str, str]]:
     """The lines above the steps: names and safe texts."""
     done, total = run.done
     yield "run", sanitize(run.id)
@@ -68,6 +70,8 @@ def _head(run: Run) -> Iterator[tuple[str, str]]:
         yield "error", sanitize(f"{kind}: {text}")
         if where is not None:
             yield "where", sanitize(where)
+    if run.parent is not None:
+        yield "parent", sanitize(f"run {run.parent[0]}, step {run.parent[1]}")
     if run.reason:
         yield "reason", sanitize(run.reason)
     for note in run.notes:
@@ -76,9 +80,8 @@ def _head(run: Run) -> Iterator[tuple[str, str]]:
         yield "document", sanitize(run.origin)
     yield from _values("inputs", run.inputs)
     yield from _values("outputs", run.outputs)
-    for step in run.waiting:
-        asks = step.question.get("prompt", "") if step.on == "approval" else f"signal {step.event}"
-        yield "waits", sanitize(f"{step.path}: {asks}", _QUESTION_LENGTH)
+    for lines in waiting_lines(run, engine.get, db):
+        yield from zip(("waits", *[""] * len(lines)), lines, strict=False)
     yield "allowed", ", ".join(allowed_commands(run)) or "-"
 
 
@@ -87,14 +90,8 @@ def _values(name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield name, f"{sanitize(key)} = {sanitize(to_json(value), _VALUE_LENGTH)}"
 
 
-def _cells(step: StepView) -> list[str]:
+def _cells(step: StepView, *, with_generation: bool) -> list[str]:
     why = error_text(step.error.name, step.error.message) if step.error is not None else step.reason
-    if step.on and not why:
-        why = (
-            f"for its run {step.child}"
-            if step.on == "run"
-            else f"for its {step.on}"
-            if step.on in _OWN
-            else f"for {step.on}"
-        )
-    return [step.id, step.state, str(step.attempt), span(step.seconds), why]
+    generation = [str(step.generation)] if with_generation else []
+    attempt = [str(step.attempt), *generation]
+    return [step.id, step.state, *attempt, span(step.seconds), why or waits_for(step)]
