@@ -27,7 +27,7 @@ def pin(content_hash: str, reference: str | Definition) -> str:
 def children_of(
     workflow: Workflow, registered: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, str], dict[str, Workflow]]:
-    """Find every workflow that runs of a workflow may start, at any depth.
+    r"""Find every workflow that runs of a workflow may start, at any depth.
 
     Args:
         workflow: where to begin.
@@ -43,7 +43,7 @@ def children_of(
     Example:
         >>> from statemachine_flow.builder.workflow import load
         >>> outer = load('''{"dsl": "1", "name": "outer",
-        ... "steps": {"a": {"workflow": {"dsl": "1", "name": "inner", "steps": {"b": {"call": "f"}}}}}}''' + "\\n")
+        ... "steps": {"a": {"workflow": {"dsl": "1", "name": "inner", "steps": {"b": {"call": "f"}}}}}}''' + "\n")
         >>> pins, found = children_of(outer)
         >>> [child.definition.name for child in found.values()]
         ['inner']

@@ -273,11 +273,12 @@ class Workflow(Level):
         return {key: value for key, value in document.items() if value != {}}
 
 
-def load(source: str | os.PathLike[str]) -> Workflow:
+def load(source: str | bytes | os.PathLike[str] | Mapping[str, Any]) -> Workflow:
     """Read and check a document.
 
     Args:
-        source: a path, or the text of a TOML, YAML or JSON document (text has a line break in it).
+        source: a path; or the text of a TOML, YAML or JSON document, which has a line break in it or is given as bytes;
+            or the document as plain data.
 
     Raises:
         DefinitionError: with every problem of the document.

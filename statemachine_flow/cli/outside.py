@@ -33,7 +33,7 @@ def decision_options(command: _F) -> _F:
     )(command)
 
 
-def decide(  # noqa: PLR0913 - what the options of a decision say
+def decide(
     run: str,
     step: str,
     choice: str,

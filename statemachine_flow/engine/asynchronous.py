@@ -74,7 +74,7 @@ class AsyncEngine:
         completed Hello you
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an engine is made of
         self,
         store: str | os.PathLike[str] | Store = "sqlite:///.smf/runs.db",
         *,
@@ -163,7 +163,10 @@ class AsyncEngine:
         """`start`, then `wait`: the run as it came to rest, failed runs included.
 
         Args:
-            workflow, inputs, run_id, on_event: see `start`.
+            workflow: see `start`.
+            inputs: see `start`.
+            run_id: see `start`.
+            on_event: see `start`.
             until: see `wait`.
         """
         started = await self._start(workflow, inputs, run_id, on_event)

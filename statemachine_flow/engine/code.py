@@ -1,4 +1,4 @@
-"""What a run calls: functions pinned by digest when it begins, compared when it goes on; agents and secrets looked for."""
+"""What a run calls: functions pinned by digest when it begins, compared when it goes on; agents looked for."""
 
 from __future__ import annotations
 

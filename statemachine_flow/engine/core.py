@@ -191,7 +191,7 @@ class Core:
         self.share(content_hash, above)
         return code_digests(self, Workflow.of(self.plan_of(content_hash).definition))
 
-    def begin(  # noqa: PLR0913 - what a run begins with
+    def begin(
         self,
         run_id: str,
         definition: Definition,

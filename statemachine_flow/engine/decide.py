@@ -234,7 +234,7 @@ class Decider(Rules):
         outside.signal(self, now, event=event, key=key, payload=payload, by=by)
         self.advance(now)
 
-    def decide(  # noqa: PLR0913 - what an answer holds
+    def decide(
         self,
         now: int,
         path: str,
@@ -297,7 +297,7 @@ class Decider(Rules):
             elif (node := frontier.next_skip()) is not None:
                 self._skip_blocked(node, now)
             elif frontier.stopping and (swept := frontier.to_sweep()) is not None:
-                resets.sweep(self, *swept, now)
+                resets.sweep(self, swept, now)
             elif not begins:
                 return
             elif (node := frontier.next_ready()) is not None:

@@ -1,4 +1,4 @@
-"""How steps end: rounds of a repeated step, routes of a level of states, retries, groups and loops. Functions over `Rules`."""
+"""How steps end: rounds of a repeated step, routes among states, retries, groups, loops. Functions over `Rules`."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _complete(rules: Rules, node: Node, outcome: Outcome, now: int, target: str 
 
 
 def send_back(rules: Rules, node: Node, outcome: Outcome, target: str, reason: str, now: int) -> None:  # noqa: PLR0917 - what a rewind is
-    """A person sends the level of a node back to an earlier step, or to the same: that and all behind it begins anew."""
+    """A person sends the level of a node back to an earlier step: that and all behind it begins anew."""
     feedback = msgspec.Raw(outcome.output)
     if node.scope.kind == "states":  # the token goes back, and what it comes to again begins anew
         _complete(rules, node, outcome, now, target)
@@ -103,7 +103,7 @@ def visits(rules: Rules, scope: Scope, step_id: str) -> int:
     return moves + (level is not None and step_id == level.start)
 
 
-def fail(  # noqa: PLR0917 - what is known of the end
+def fail(
     rules: Rules, node: Node, outcome: Outcome, now: int, *, may_retry: bool = True, forgivable: bool = True
 ) -> None:
     """The body of a node failed: try again later, or let the node fail.
@@ -160,23 +160,23 @@ def skip(rules: Rules, node: Node, reason: str, now: int) -> None:
 
 def _may_retry(rules: Rules, node: Node, step: StepFold, outcome: Outcome) -> bool:
     policy = node.step.retry
-    names = outcome.names
-    if node.is_loop:  # its items have been tried again, each for itself
-        return False
-    if not outcome.retryable or step.failures + 1 >= policy.max_attempts:
-        return False
-    if any(name in policy.abort_on for name in names):
-        return False
-    if policy.retry_on and not any(name in policy.retry_on for name in names):
-        return False
+    if node.is_loop or not outcome.retryable or step.failures + 1 >= policy.max_attempts:
+        return False  # the items of a loop have been tried again, each for itself
     if node.step.is_once and outcome.error is not None and outcome.error.kind == "step.timeout":
         return False
-    if policy.retry_if is None or outcome.error is None:
+    if policy.retry_on and not any(name in policy.retry_on for name in outcome.names):
+        return False
+    return not any(name in policy.abort_on for name in outcome.names) and _wants_retry(rules, node, step, outcome)
+
+
+def _wants_retry(rules: Rules, node: Node, step: StepFold, outcome: Outcome) -> bool:
+    """Whether `retry_if` is true, where there is one."""
+    condition, error = node.step.retry.retry_if, outcome.error
+    if condition is None or error is None:
         return True
-    error = outcome.error
-    names_read = {"error": {"kind": error.kind, "name": error.name, "message": error.message}, "attempt": step.attempt}
+    said = {"error": {"kind": error.kind, "name": error.name, "message": error.message}, "attempt": step.attempt}
     try:
-        return node.step.expression("retry_if", policy.retry_if).test(rules.names(node, names_read))
+        return node.step.expression("retry_if", condition).test(rules.names(node, said))
     except SmfError:
         return False  # the attempt's own error is what people need to see
 

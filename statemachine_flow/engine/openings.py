@@ -169,11 +169,12 @@ def _begin_wait(rules: Rules, node: Node, verb: Wait, now: int) -> None:
 
 def _seconds(value: Any) -> float:
     """How long a timer runs."""
+    if isinstance(value, dt.timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        message = f"a duration is text such as '30s' or seconds, not a {type(value).__name__}"
+        raise ExpressionError(message, kind="expression.type")
     try:
-        if isinstance(value, bool) or not isinstance(value, str | int | float | dt.timedelta):
-            raise ValueError(f"a duration is text such as '30s' or seconds, not a {type(value).__name__}")
-        if isinstance(value, dt.timedelta):
-            value = value.total_seconds()
         return parse_duration(value) if isinstance(value, str) else check_seconds(value)
     except ValueError as error:
         raise ExpressionError(str(error), kind="expression.type") from None
@@ -183,11 +184,12 @@ def _moment(value: Any) -> int:
     """When a timer falls due, microseconds UTC."""
     try:
         moment = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
-        if not isinstance(moment, dt.datetime) or moment.tzinfo is None:
-            raise ValueError("a moment is written like '2026-11-21T09:00:00+01:00', with its offset")
-        return round(moment.timestamp() * 1e6)
-    except (ValueError, OverflowError) as error:
-        raise ExpressionError(str(error), kind="expression.type") from None
+    except ValueError:
+        moment = None
+    if not isinstance(moment, dt.datetime) or moment.tzinfo is None:
+        message = "a moment is written like '2026-11-21T09:00:00+01:00', with its offset"
+        raise ExpressionError(message, kind="expression.type")
+    return round(moment.timestamp() * 1e6)
 
 
 # --- people

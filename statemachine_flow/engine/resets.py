@@ -32,7 +32,7 @@ def inside(rules: Rules, planned: PlannedStep, path: str, *, is_loop: bool) -> I
                 yield inner, step, step.is_loop
 
 
-def begin_anew(
+def begin_anew(  # noqa: PLR0913 - what a reset records
     rules: Rules,
     planned: PlannedStep,
     path: str,
@@ -101,7 +101,9 @@ def come_again(rules: Rules, scope: Scope, target: str, now: int, feedback: msgs
         rules.frontier.came_again(rules.frontier.node(scope, planned))
 
 
-def rewind(rules: Rules, judge: Node, target: str, now: int, reason: str, feedback: msgspec.Raw) -> None:
+def rewind(  # noqa: PLR0917 - what a rewind is
+    rules: Rules, judge: Node, target: str, now: int, reason: str, feedback: msgspec.Raw
+) -> None:
     """Send a level back to one of its steps: that and everything behind it begins anew.
 
     Args:
@@ -154,7 +156,7 @@ def cancel(rules: Rules, node: Node, reason: str, now: int) -> None:
     rules.frontier.close(node)
 
 
-def sweep(rules: Rules, scope: Scope, nodes: Iterable[Node], now: int) -> None:
+def sweep(rules: Rules, nodes: Iterable[Node], now: int) -> None:
     """Cancel what a stopping scope no longer waits for."""
     for node in nodes:
         if rules.fold.state_of(node.path) not in STEP_AT_REST:

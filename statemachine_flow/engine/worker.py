@@ -15,8 +15,8 @@ from typing import Any, Final, Protocol, final
 
 import msgspec
 
-from statemachine_flow.clock import Clock, Timer
 from statemachine_flow.agents import Agents
+from statemachine_flow.clock import Clock, Timer
 from statemachine_flow.engine.attempt import completed, run_attempt, run_in, timed_out
 from statemachine_flow.engine.commands import Abort, Decision, Launch, StartChild, StopChild
 from statemachine_flow.engine.decide import Decider
@@ -255,24 +255,27 @@ class Worker:
                 future.set_result(None)
         self._told = []
         for decision in decisions:
-            self._announce(decision.records)
-            for launch in decision.launches:
-                self._launch(launch)
-            for timer in decision.timers:
-                self._set_timer(timer.path, timer.due)
-            for abort in decision.aborts:
-                self._abort(abort)
-            for child in decision.children:
-                self.host.start_child(self, child)
-            for stop in decision.child_stops:
-                self.host.stop_child(stop)
-            for node in decision.verifications:
-                self._verify(node)
+            self._carry_out(decision)
         is_over = self.decider.at_rest and not self.decider.has_records
         if (is_over or self._released) and not self.finished.done():
             self.end()
         elif not self._alive:
             self.look_idle()
+
+    def _carry_out(self, decision: Decision) -> None:
+        self._announce(decision.records)
+        for launch in decision.launches:
+            self._launch(launch)
+        for timer in decision.timers:
+            self._set_timer(timer.path, timer.due)
+        for abort in decision.aborts:
+            self._abort(abort)
+        for child in decision.children:
+            self.host.start_child(self, child)
+        for stop in decision.child_stops:
+            self.host.stop_child(stop)
+        for node in decision.verifications:
+            self._verify(node)
 
     def _announce(self, records: Sequence[Record]) -> None:
         if self.on_record is None:

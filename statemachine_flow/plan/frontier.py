@@ -541,15 +541,15 @@ class Frontier:
             scope = holder.scope
         return False
 
-    def to_sweep(self) -> tuple[Scope, list[Node]] | None:
-        """The outermost stopping scope in which nothing is under way, with what is to be cancelled in it."""
+    def to_sweep(self) -> list[Node] | None:
+        """What is to be cancelled in the outermost stopping scope in which nothing is under way."""
         for scope in sorted(self.stopping, key=lambda scope: len(scope.order)):
             if scope.alive == 0 and scope.open and not self._may_begin_in(scope):
                 swept = [
                     node for node in self.open_members(scope) if scope.end is not None or not self._tolerates(node)
                 ]
                 if swept:
-                    return scope, swept
+                    return swept
         return None
 
     def _may_begin_in(self, scope: Scope) -> bool:

@@ -258,7 +258,7 @@ _CHANGES: Final = frozenset(
 )
 
 
-def _authorize(  # noqa: PLR0917 - SQLite's own arguments
+def _authorize(
     ours: set[str],
     action: int,
     first: str | None,

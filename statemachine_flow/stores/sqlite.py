@@ -136,7 +136,7 @@ class SqliteStore:
                 with self._database.lent() as connection:
                     item = work(connection)
                 if item is None or not self._keep_all(*_parts(item)):
-                    raise _NothingKept
+                    raise _NothingKept  # noqa: TRY301 - it rolls this very transaction back
         except _NothingKept:
             return False
         except BaseException:

@@ -1,9 +1,9 @@
 """A process that carries one example as far as the run waits or ends, or to its own death; started as a script.
 
-usage: actor.py NAME RUN STORE INPUTS [KIND STEP]
+usage: actor.py NAME RUN STORE INPUTS KIND STEP
 
-NAME is the file of an example, INPUTS a JSON object. It dies by SIGKILL as soon as the record KIND of STEP is durable.
-What became of the run is printed as JSON.
+NAME is the file of an example, INPUTS a JSON object. It dies by SIGKILL as soon as the record KIND of STEP ("" for
+the run) is durable.
 """
 
 from __future__ import annotations
@@ -44,8 +44,7 @@ def main(*words: str) -> None:
 
     given: Mapping[str, Any] = json.loads(inputs)
     with engine_of(store) as engine:
-        run = engine.run(workflow_of(name), given, run_id=run_id, on_event=watch)
-    print(json.dumps({"state": run.state, "waiting": [each.path for each in run.waiting]}))  # noqa: T201 - its answer
+        engine.run(workflow_of(name), given, run_id=run_id, on_event=watch)
 
 
 if __name__ == "__main__":

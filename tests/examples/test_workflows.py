@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,7 @@ def test_it_goes_to_its_end_wherever_it_is_killed(
 
 
 class Carried:
-    """One run of an example, in as many processes as it takes."""
+    """One run of an example, carried on by one engine after the other."""
 
     def __init__(self, name: str, example: Example, folder: Path) -> None:
         self.name = name
@@ -159,42 +159,42 @@ class Carried:
 
     def to_the_end(self, death: tuple[str, str] | None) -> smf.Run:
         answers = iter(self.example.answers)
-        said = self.process(death)
-        while said is None or said["waiting"]:
-            if said is not None:
-                (path,) = said["waiting"]
-                self.ask(lambda engine, path=path: engine.approve("r", path, **next(answers)))
-            said = self.process(death if said is not None and not self.deaths else None)
-        assert list(answers) == []
-        return self.ask(lambda engine: engine.get("r"))
+        while True:
+            if death is not None and not self.deaths:
+                self.until(death)
+            run = self.on()
+            if not run.waiting:
+                assert list(answers) == []
+                return run
+            with engine_of(self.store) as engine:
+                engine.approve("r", run.waiting[0].path, **next(answers))
 
-    def process(self, death: tuple[str, str] | None) -> dict[str, Any] | None:
-        """What one process says at its end; None if it died on the way, as it was told to."""
+    def on(self) -> smf.Run:
+        """As far as it waits or ends."""
+        with engine_of(self.store) as engine:
+            return engine.run(workflow_of(self.name), self.example.inputs, run_id="r")
+
+    def until(self, death: tuple[str, str]) -> None:
+        """The same in a process of its own, which dies at that record if it comes."""
         command = [sys.executable, str(Path(__file__).with_name("actor.py")), self.name, "r", self.store]
         done = subprocess.run(
-            [*command, json.dumps(self.example.inputs), *(death or ())],
+            [*command, json.dumps(self.example.inputs), *death],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(EXAMPLES)])},
             capture_output=True,
             encoding="utf-8",
             check=False,
         )
-        if done.returncode == -signal.SIGKILL and death is not None:
-            self.deaths += 1
-            return None
-        assert done.returncode == 0, done.stderr
-        said: dict[str, Any] = json.loads(done.stdout)
-        return said
-
-    def ask(self, what: Callable[[smf.Engine], Any]) -> Any:
-        with engine_of(self.store) as engine:
-            return what(engine)
+        self.deaths += done.returncode == -signal.SIGKILL
+        assert done.returncode in {0, -signal.SIGKILL}, done.stderr
 
     def twice(self) -> list[str]:
         """Steps that began again although nothing had reset them since they completed."""
         done: set[str | None] = set()
         again = []
-        for event in self.ask(lambda engine: engine.events("r")):
+        with engine_of(self.store) as engine:
+            events = engine.events("r")
+        for event in events:
             if event.kind == "step.start" and event.step in done:
                 again.append(str(event.step))
             if event.kind in {"step.complete", "step.reset"}:
@@ -233,15 +233,18 @@ def test_a_deployment_that_fails_is_undone_in_reverse_order(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("took_effect", [True, False])
-def test_a_migration_that_was_cut_off_is_looked_for_before_it_begins_again(took_effect: bool, tmp_path: Path) -> None:
+def test_a_migration_that_was_cut_off_is_looked_for_before_it_begins_again(
+    took_effect: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     carried = Carried("deployment.toml", GOES["deployment.toml"], tmp_path)
-    carried.process(None)
-    carried.ask(lambda engine: engine.approve("r", "agree"))
-    carried.process(("step.start", "migrate"))
+    carried.on()
+    with engine_of(carried.store) as engine:
+        engine.approve("r", "agree")
+    carried.until(("step.start", "migrate"))
     log = tmp_path / "server/log.txt"
     log.write_text("r/migrate attempt 1: migrated to 1.1.0\n" if took_effect else "", encoding="utf-8")
-    carried.process(None)
-    run = carried.ask(lambda engine: engine.get("r"))
+    run = carried.on()
 
     assert (run.state, run.steps["migrate"].attempt) == ("completed", 1 if took_effect else 2)
     assert server_log(tmp_path) == ["migrated to 1.1.0", "switched from nothing to 1.1.0"]

@@ -82,7 +82,7 @@ def workflow() -> Workflow:
     who = made.input("name")
     retry = RetryPolicy(max_attempts=2, delay=DELAY / 2, jitter="none")
     for step, needs in NEEDS.items():
-        options = {"needs": needs, "optional": step == "b", "retry": retry if step == "c" else None}
+        options: dict[str, Any] = {"needs": needs, "optional": step == "b", "retry": retry if step == "c" else None}
         made.call(step, "body", with_={"name": who, "step": step}, **options)
     return made
 
