@@ -203,7 +203,7 @@ class Lifecycle:
         >>> STEP.fire(step, "skip")
         Traceback (most recent call last):
         ...
-        statemachine_flow.errors.TransitionRefused: step in state 'running' refuses 'skip': it is allowed in pending
+        statemachine_flow.errors.TransitionRefused: step in state 'running' refuses 'skip': it is allowed in pending, waiting
     """
 
     def __init__(

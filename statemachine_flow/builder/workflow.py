@@ -13,7 +13,7 @@ from statemachine_flow.builder.level import Handlers, Level
 from statemachine_flow.builder.names import name_functions
 from statemachine_flow.builder.reads import with_needs
 from statemachine_flow.builder.refs import Ref
-from statemachine_flow.compiler import load as load_document
+from statemachine_flow.compiler import load_document
 from statemachine_flow.compiler.source import Source
 from statemachine_flow.errors import Problem, UsageError
 from statemachine_flow.functions import Function

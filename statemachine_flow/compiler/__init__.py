@@ -46,7 +46,7 @@ from statemachine_flow.compiler.source import Source
 from statemachine_flow.errors import Problem
 from statemachine_flow.model import Definition
 
-__all__ = ["Loaded", "check", "load", "load_definition", "read_file", "read_text", "structure"]
+__all__ = ["Loaded", "check", "load_definition", "load_document", "read_file", "read_text", "structure"]
 
 
 @attrs.frozen
@@ -60,7 +60,7 @@ class Loaded:
     warnings: tuple[Problem, ...]
 
 
-def load(document: str | bytes | os.PathLike[str] | Mapping[str, Any]) -> Loaded:
+def load_document(document: str | bytes | os.PathLike[str] | Mapping[str, Any]) -> Loaded:
     r"""Read a workflow and check it.
 
     Args:
@@ -70,7 +70,7 @@ def load(document: str | bytes | os.PathLike[str] | Mapping[str, Any]) -> Loaded
         DefinitionError: with every problem, in the order of the text, warnings among them.
 
     Example:
-        >>> loaded = load("dsl = '1'\nname = 'hi'\nsteps.a.run = 'true'\n")
+        >>> loaded = load_document("dsl = '1'\nname = 'hi'\nsteps.a.run = 'true'\n")
         >>> loaded.definition.name, loaded.warnings
         ('hi', ())
     """
@@ -89,10 +89,10 @@ def load(document: str | bytes | os.PathLike[str] | Mapping[str, Any]) -> Loaded
 
 
 def load_definition(document: str | bytes | os.PathLike[str] | Mapping[str, Any]) -> tuple[Definition, Source | None]:
-    r"""Read a workflow and check it, as `load` does, where warnings are of no interest.
+    r"""Read a workflow and check it, as `load_document` does, where warnings are of no interest.
 
     Args:
-        document: as for `load`.
+        document: as for `load_document`.
 
     Returns:
         The definition, and the text it came from; None for plain data.
@@ -105,5 +105,5 @@ def load_definition(document: str | bytes | os.PathLike[str] | Mapping[str, Any]
         >>> definition.name, len(definition.steps)
         ('hi', 1)
     """
-    loaded = load(document)
+    loaded = load_document(document)
     return loaded.definition, loaded.source

@@ -27,7 +27,7 @@ def child_run_id(run_id: str, path: str, attempt: int) -> str:
 
     Example:
         >>> child_run_id("nightly", "security", 1), child_run_id("nightly", "scan[a b]", 2)
-        ('nightly.security', 'nightly.scan-a-b-.2.37e4f80c')
+        ('nightly.security', 'nightly.scan-a-b-.2.11b7e4ce')
     """
     name = f"{run_id}.{path}" + (f".{attempt}" if attempt > 1 else "")
     plain = re.sub(r"[^A-Za-z0-9._-]", "-", name)

@@ -10,7 +10,7 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 
-from statemachine_flow.compiler import load, load_definition
+from statemachine_flow.compiler import load_definition, load_document
 from statemachine_flow.compiler.check import check
 from statemachine_flow.compiler.graph import Graph
 from statemachine_flow.model import Definition, Step, Verb
@@ -363,7 +363,7 @@ allow_exit = [0, 1, 2]
 
 @pytest.mark.parametrize("document", [GRAPH, STATES], ids=["graph", "states"])
 def test_a_whole_document_of_every_part_of_the_language_is_no_problem_and_worth_no_warning(document: str) -> None:
-    loaded = load(document)
+    loaded = load_document(document)
 
     assert loaded.warnings == ()
     assert check(loaded.definition) == []

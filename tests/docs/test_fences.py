@@ -5,11 +5,15 @@ The info string of a fence says what is done with it:
     toml|yaml|json valid                    is a workflow without problems
     toml|yaml|json invalid KIND [KIND ...]  has exactly problems of these kinds, in this order
     toml|yaml|json fragment                 is part of one: `dsl`, `name` and steps that are needed are added
-    toml|yaml|json run [ANSWER ...]         completes; functions that it calls give back their arguments, and what it
-                                            waits for gets the answers in order: EVENT! sends that signal with "hello",
-                                            any other word is a choice of the approval that waits first
+    toml|yaml|json run [ANSWER ...]         completes; functions that it calls give back their arguments and agents
+                                            their prompts, and what it waits for gets the answers in order: EVENT!
+                                            sends that signal with "hello", any other word is a choice of the approval
+                                            that waits first
+    toml|yaml|json fails [ANSWER ...]       the same, and the run fails
     json outputs                            are the outputs of the workflow above, which was marked `run`
     python run                              runs in a directory of its own
+    python run same                         besides, it builds the workflow of the document above
+    console run                             is looked at in `test_commands.py`
 
 A fence of one of these languages without such words fails; those of other languages are not looked at.
 """
@@ -34,11 +38,16 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
-    *sorted(ROOT.glob("dsl/*.md")),
-    *sorted(ROOT.glob("examples/*.md")),
+    ROOT / "CHANGELOG.md",
+    *sorted(ROOT.glob("dsl/**/*.md")),
+    *sorted(ROOT.glob("examples/**/*.md")),
 ]
 FENCE = re.compile(r"^(`{3,})(\w+)([^\n`]*)\n(.*?)^\1[ ]*$", re.MULTILINE | re.DOTALL)
 DOCUMENTS = ("toml", "yaml", "json")
+#: A fence as a browser shows one, however it is indented and whatever it is made of.
+ANY_FENCE = re.compile(r"^[ >]*(`{3,}|~{3,})[ ]*([\w+-]+)", re.MULTILINE)
+#: No documents or scripts.
+OTHERS = {"console", "sh", "text", "mermaid"}
 
 
 @attrs.frozen
@@ -97,9 +106,26 @@ def check_fragment(fence: Fence, folder: Path) -> None:
 
 
 def check_run(fence: Fence, folder: Path) -> smf.Run:
+    run = carried_out(fence, folder)
+
+    assert (run.state, run.error) == ("completed", None)
+    return run
+
+
+def check_fails(fence: Fence, folder: Path) -> None:
+    assert carried_out(fence, folder).state == "failed"
+
+
+def carried_out(fence: Fence, folder: Path) -> smf.Run:
     workflow = fence.load(folder)
-    functions = dict.fromkeys(named(workflow.definition.tree(), "call"), give_back)
-    with smf.Engine("memory://", functions=functions) as engine:
+    tree = workflow.definition.tree()
+    names = named(tree, "call", "verify")
+    with smf.Engine(
+        folder / "runs.db",
+        functions=dict.fromkeys(names, give_back),
+        agents=dict.fromkeys(named(tree, "agent"), lambda request: request.prompt),
+        secrets=dict.fromkeys(declared_secrets(tree), "canary-of-the-tests"),
+    ) as engine:
         run = engine.run(workflow)
         for answer in fence.words[1:]:
             if answer.endswith("!"):
@@ -107,11 +133,15 @@ def check_run(fence: Fence, folder: Path) -> smf.Run:
             else:
                 engine.approve(run.id, run.waiting[0].path, choice=answer)
             run = engine.wait(run.id)
-        if run.waiting:
-            run = engine.wait(run.id, until="rest")
+        return engine.wait(run.id, until="rest") if run.waiting else run
 
-    assert (run.state, run.error) == ("completed", None)
-    return run
+
+def declared_secrets(tree: Any) -> Iterator[str]:
+    """The variables that steps of a document declare as secrets, at any depth."""
+    if isinstance(tree, dict):
+        yield from tree.get("secrets", ()) if isinstance(tree.get("secrets"), list) else ()
+    for part in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from declared_secrets(part)
 
 
 def give_back(**arguments: Any) -> dict[str, Any]:
@@ -126,10 +156,17 @@ def check_outputs(fence: Fence, folder: Path) -> None:
     assert json.loads(fence.text) == run.outputs
 
 
-def check_script(fence: Fence, _folder: Path) -> None:
+def check_script(fence: Fence, folder: Path) -> None:
     # So many lines down that an error names the line of the page.
     code = compile("\n" * (fence.line - 1) + fence.text, fence.page, "exec")
-    exec(code, {"__name__": "__main__"})
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(code, names)
+    if fence.words[1:] == ("same",):
+        assert fence.before is not None
+        document = fence.before.load(folder)
+        built = [value for value in names.values() if isinstance(value, smf.Workflow)]
+
+        assert [workflow.content_hash for workflow in built] == [document.content_hash]
 
 
 CHECKS = {
@@ -137,6 +174,7 @@ CHECKS = {
     **{f"{language} invalid": check_invalid for language in DOCUMENTS},
     **{f"{language} fragment": check_fragment for language in DOCUMENTS},
     **{f"{language} run": check_run for language in DOCUMENTS},
+    **{f"{language} fails": check_fails for language in DOCUMENTS},
     "json outputs": check_outputs,
     "python run": check_script,
 }
@@ -148,6 +186,16 @@ def test_a_fenced_text_does_what_its_mark_says(fence: Fence, tmp_path: Path, mon
 
     assert fence.mode in CHECKS, f"{fence.page}:{fence.line}: mark the fence with one of {', '.join(CHECKS)}"
     CHECKS[fence.mode](fence, tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])
+def test_no_fence_is_overlooked(page: Path) -> None:
+    """One of another language, in a list or of tildes would be neither executed nor checked."""
+    text = page.read_text(encoding="utf-8")
+    languages = [language for _, language in ANY_FENCE.findall(text)]
+    found = [fence.language for fence in fences(page.name, text)]
+
+    assert [language for language in languages if language not in OTHERS] == found
 
 
 def test_fences_are_found_with_their_lines_and_marks() -> None:

@@ -10,6 +10,7 @@ import attrs
 import click
 
 from statemachine_flow.builder import Workflow, load
+from statemachine_flow.builder.children import children_of
 from statemachine_flow.cli.exits import Exit
 from statemachine_flow.cli.github import annotation
 from statemachine_flow.cli.options import TEXT, common_options, examples
@@ -68,6 +69,7 @@ def command(*, files: tuple[str, ...], strict: bool, form: str, is_proof: bool, 
 def _check(file: str, *, strict: bool, is_proof: bool) -> _Checked:
     try:
         workflow = load(Path(file))
+        children_of(workflow)  # the documents that its `workflow` steps name
     except DefinitionError as error:
         return _Checked(file, None, error.problems, ok=False)
     problems = workflow.warnings
