@@ -133,6 +133,8 @@ class Worker:
         self._answered: list[int] = []
         self._alive: dict[str, _Alive] = {}
         self._timers: dict[str, Timer] = {}
+        checkpoint = decider.plan.definition.checkpoint
+        self._is_synced = checkpoint is None or checkpoint.durability == "power"
         self._redactors: dict[tuple[str, ...], Redactor] = {}
         self._verifying: set[asyncio.Task[None]] = set()
         self._context = contextvars.copy_context()
@@ -237,6 +239,7 @@ class Worker:
             answered=self._answered,
             release=self.decider.at_rest or self._released,
             ends=fold.state in RUN_AT_REST,
+            synced=self._is_synced,
         )
 
     def _change(self, step_id: str, state: str, attempt: int) -> StepChange:

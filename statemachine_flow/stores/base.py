@@ -89,6 +89,8 @@ class Write(msgspec.Struct, kw_only=True):
     release: bool = False
     #: The run comes to rest for good: whatever is still asked of it is dropped.
     ends: bool = False
+    #: Whether it has to outlive the machine, not only the process, once the commit returned.
+    synced: bool = True
 
 
 class NewRun(msgspec.Struct, kw_only=True):
@@ -145,7 +147,7 @@ class Store(Protocol):
         ...
 
     def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:
-        """Keep new runs and writes in one durable transaction.
+        """Keep new runs and writes in one durable transaction; it is synced if one of them asks for that.
 
         Returns:
             Ids of the runs that were refused, with nothing kept of them: a new run because its id is taken, a write

@@ -58,6 +58,7 @@ class Database:
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._connection: apsw.Connection | None = None
+        self._durability = durability
         prepare_file(path, create=not readonly)
         flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE
         try:
@@ -165,6 +166,23 @@ class Database:
             self._lock.release()
         if isinstance(error, apsw.Error):
             raise self._translated(error) from error
+
+    @contextmanager
+    def kept(self, *, synced: bool) -> Iterator[None]:
+        """How well the transactions inside are kept: if `synced` is false, they outlive the process alone.
+
+        The log is synced as a whole, so the next synced transaction makes those before it last as well.
+        """
+        if synced or self._durability == "process":
+            yield
+            return
+        with self._lock:
+            self._usable()
+            self.run("PRAGMA synchronous = NORMAL")
+            try:
+                yield
+            finally:
+                self.run("PRAGMA synchronous = FULL")
 
     @contextmanager
     def lent(self) -> Iterator[apsw.Connection]:

@@ -83,7 +83,7 @@ class SqliteStore:
     def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:
         """See `Store.commit`."""
         try:
-            with self._database:
+            with self._database.kept(synced=any(write.synced for _, write in map(_parts, batch))), self._database:
                 return [write.run_id for new, write in map(_parts, batch) if not self._keep_all(new, write)]
         except BaseException:
             # A number that was given out inside a transaction that failed will be given to another run.

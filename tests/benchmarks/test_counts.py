@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import apsw
+import attrs
 import pytest
 
 from benchmarks import workflows
+from statemachine_flow.model import CheckpointPolicy
 from statemachine_flow.stores.base import Store
 
 
@@ -57,6 +59,18 @@ def test_a_step_of_a_durable_chain_costs_one_sync(tmp_path: Path, syncs: Counter
     short, long = of_the_log(20), of_the_log(120)
 
     assert long - short == 100
+
+
+def test_a_run_that_need_not_outlive_the_machine_is_not_synced(tmp_path: Path, syncs: Counter[str]) -> None:
+    """Whatever the store does for others, which share their commits with it and are synced."""
+
+    def of_the_log(steps: int) -> int:
+        before = syncs["log"]
+        relaxed = attrs.evolve(workflows.chain(steps), checkpoint=CheckpointPolicy(durability="process"))
+        workflows.run(relaxed, tmp_path / f"{steps}.db")
+        return syncs["log"] - before
+
+    assert of_the_log(120) == of_the_log(20)
 
 
 def test_a_chain_commits_once_per_step_and_once_to_begin(tmp_path: Path) -> None:
