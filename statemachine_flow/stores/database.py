@@ -20,7 +20,7 @@ import apsw
 
 from statemachine_flow.errors import StoreError, UsageError
 from statemachine_flow.stores.files import prepare_file
-from statemachine_flow.stores.schema import schema_sql
+from statemachine_flow.stores.schema import own_names, schema_sql
 
 #: Marks the file as ours, in SQLite's header: "smf1".
 APPLICATION_ID: Final = 0x736D6631
@@ -191,8 +191,7 @@ class Database:
         What belongs to the store, and the transaction itself, are out of their reach.
         """
         connection = self._usable()
-        ours = {name for (name,) in self.run("SELECT name FROM sqlite_schema")}
-        connection.authorizer = partial(_authorize, ours)
+        connection.authorizer = partial(_authorize, own_names())
         try:
             yield connection
         finally:
@@ -277,7 +276,7 @@ _CHANGES: Final = frozenset(
 
 
 def _authorize(
-    ours: set[str],
+    ours: frozenset[str],
     action: int,
     first: str | None,
     second: str | None,

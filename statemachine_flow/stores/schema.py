@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from importlib.resources import files
@@ -29,6 +30,17 @@ def schema_sql() -> str:
     }
     text = files("statemachine_flow.stores").joinpath("sql/schema.sql").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda match: names[match[1]], text)
+
+
+@functools.cache
+def own_names() -> frozenset[str]:
+    """The tables, indexes and triggers that belong to the store; whatever else a file holds belongs to its users.
+
+    Example:
+        >>> {"journal", "runs_by_state", "runs_edge"} <= own_names()
+        True
+    """
+    return frozenset(re.findall(r"^CREATE (?:TABLE|INDEX|TRIGGER) (\w+)", schema_sql(), re.MULTILINE))
 
 
 def _edge(lifecycle: Lifecycle) -> str:

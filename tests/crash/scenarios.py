@@ -1,16 +1,13 @@
-"""Reference workflows with an operator each, who takes them from wherever they stand to their end.
+"""Reference workflows with an operator each, who takes them from wherever they stand to their end: steps and graphs.
 
 An operator knows what he wants and nothing of what happened before: he may be called on an empty store, in the
-middle, or after the end. Step bodies are coroutines, so that a run writes the same records in every execution.
+middle, or after the end. `loops` and `waits` have the workflows of the rest of the language.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
-
-import attrs
 
 from statemachine_flow.builder import Workflow
 from statemachine_flow.engine.asynchronous import AsyncEngine
@@ -18,68 +15,9 @@ from statemachine_flow.engine.view import Event, Run
 from statemachine_flow.lifecycle import RunState
 from statemachine_flow.model import RetryPolicy
 from statemachine_flow.steps.base import StepContext
-from statemachine_flow.testing import ManualClock
+from tests.crash import loops, waits
+from tests.crash.scene import RUN_ID, Operator, Scene, run_to_rest
 from tests.engine.harness import add
-
-RUN_ID = "r"
-
-
-@attrs.define
-class Scene:
-    """What outlives the death of an engine: the world outside."""
-
-    #: Called when a body begins.
-    on_body: Callable[[StepContext], None]
-    clock: ManualClock = attrs.field(factory=ManualClock)
-    #: `step attempt` of every body that began, in order.
-    begun: list[str] = attrs.field(factory=list)
-    #: Whether what made a step fail has been mended.
-    mended: bool = False
-    #: What an operator did once and need not do again.
-    acted: bool = False
-
-    async def body(self, context: StepContext) -> str:
-        """Note that it began, take a turn, return."""
-        self.begun.append(f"{context.step_id} {context.attempt}")
-        self.on_body(context)
-        await asyncio.sleep(0)
-        return f"result of {context.step_id}"
-
-    async def flaky(self, context: StepContext) -> str:
-        """Fail in the first attempt."""
-        result = await self.body(context)
-        if context.attempt == 1:
-            raise ConnectionError("first attempt")
-        return result
-
-    async def broken(self, context: StepContext) -> str:
-        """Fail until it is mended."""
-        result = await self.body(context)
-        if not self.mended:
-            raise ConnectionError("broken")
-        return result
-
-    async def useless(self, context: StepContext) -> str:
-        """Fail always."""
-        await self.body(context)
-        raise ConnectionError("useless")
-
-    async def endless(self, context: StepContext) -> None:
-        """Never end."""
-        await self.body(context)
-        await asyncio.Event().wait()
-
-    def hurry(self, event: Event) -> None:
-        """A listener that lets time pass while a step backs off."""
-        if event.kind == "step.back_off":
-            self.clock.advance(3600)
-
-
-Operator = Callable[[AsyncEngine, Scene], Awaitable[Run]]
-
-
-async def run_to_rest(engine: AsyncEngine, workflow: Workflow, scene: Scene) -> Run:
-    return await engine.run(workflow, run_id=RUN_ID, on_event=scene.hurry)
 
 
 async def linear(engine: AsyncEngine, scene: Scene) -> Run:
@@ -205,19 +143,20 @@ async def large_output(engine: AsyncEngine, scene: Scene) -> Run:
     return await run_to_rest(engine, workflow, scene)
 
 
+#: The first language had these.
+BASIC: tuple[Operator, ...] = (
+    linear,
+    diamond,
+    fan_out,
+    retry_with_back_off,
+    optional_failure,
+    skip,
+    pause,
+    cancel,
+    commands,
+    failure_and_retry,
+    large_output,
+)
 SCENARIOS: dict[str, Operator] = {
-    operator.__name__: operator
-    for operator in (
-        linear,
-        diamond,
-        fan_out,
-        retry_with_back_off,
-        optional_failure,
-        skip,
-        pause,
-        cancel,
-        commands,
-        failure_and_retry,
-        large_output,
-    )
+    operator.__name__: operator for operator in (*BASIC, *loops.OPERATORS, *waits.OPERATORS)
 }
