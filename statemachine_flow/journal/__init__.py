@@ -2,10 +2,13 @@
 
 Layout:
     records   the kinds of records, their data, their chain
+    links     whether records follow each other, and are as they were written
+    step      what the records of one step add up to
     fold      what a run's records add up to
 """
 
-from statemachine_flow.journal.fold import RunFold, StepFold, is_top, verified
+from statemachine_flow.journal.fold import RunFold
+from statemachine_flow.journal.links import verified
 from statemachine_flow.journal.records import (
     ABSENT,
     DIGEST_SIZE,
@@ -30,6 +33,7 @@ from statemachine_flow.journal.records import (
     Usage,
     chain,
 )
+from statemachine_flow.journal.step import StepFold, is_top
 
 __all__ = [
     "ABSENT",

@@ -11,9 +11,9 @@ from typing import Any, Final, final
 
 import msgspec
 
-from statemachine_flow.errors import StoreError, TransitionRefused
+from statemachine_flow.errors import TransitionRefused
+from statemachine_flow.journal.links import check_link, corrupt, fits
 from statemachine_flow.journal.records import (
-    ABSENT,
     DIGEST_SIZE,
     STATELESS,
     Created,
@@ -21,69 +21,13 @@ from statemachine_flow.journal.records import (
     ErrorInfo,
     Record,
     Signalled,
-    StepWaiting,
     Unwinding,
     Usage,
     chain,
     encode_data,
 )
+from statemachine_flow.journal.step import ON_STEP, StepFold
 from statemachine_flow.lifecycle import RUN, STEP, STEP_AT_REST, RunState, StepState
-
-
-@final
-class StepFold(msgspec.Struct, gc=False):
-    """One step as its records say; also the cursor its lifecycle moves."""
-
-    #: Its path in the run.
-    id: str
-    state: str = StepState.PENDING.value
-    #: Attempts begun so far, in all its generations.
-    attempt: int = 0
-    #: Attempts that failed since the step was last reset; interrupted ones do not count.
-    failures: int = 0
-    #: Grows whenever the step begins anew: through a loop, a rewind, a retry of what holds it.
-    generation: int = 1
-    #: Of a repeated step: the round it is in.
-    round: int = 1
-    #: When a step that backs off, waits, or is about to be repeated goes on by itself, microseconds UTC.
-    due: int | None = None
-    started_at: int | None = None
-    ended_at: int | None = None
-    #: Number of the record that brought it to rest.
-    ended_seq: int = 0
-    output: msgspec.Raw | None = None
-    outputs: msgspec.Raw | None = None
-    blob: str | None = None
-    #: What it waits for; of a loop, what it last waited for, with its items.
-    waits: StepWaiting | None = None
-    #: Its result in the generation before.
-    previous: msgspec.Raw | None = None
-    previous_blob: str | None = None
-    #: The decision that sent the run back to it.
-    feedback: msgspec.Raw | None = None
-    #: The run was sent back, to it or to a step before it.
-    rewound: bool = False
-    error: ErrorInfo | None = None
-    #: It failed, and what holds it may complete all the same.
-    forgiven: bool = False
-    reason: str = ""
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether something of it is under way: an attempt, or a child run."""
-        return self.state == "running" or (
-            self.state == "waiting" and self.waits is not None and self.waits.on == "run"
-        )
-
-
-def is_top(path: str) -> bool:
-    """Whether a path names a step of the workflow's own level.
-
-    Example:
-        >>> is_top("build"), is_top("ci/build"), is_top("review[a.py]"), is_top("@finally/clean")
-        (True, False, False, False)
-    """
-    return "/" not in path and "[" not in path
 
 
 @final
@@ -193,14 +137,14 @@ class RunFold:
             StoreError: `store.corrupt` naming the first record that does not fit; `store.newer`.
         """
         for record in records:
-            _check_link(self.id, record, self.seq, self.digest)
+            check_link(self.id, record, self.seq, self.digest)
             data = record.decode()
-            if not _fits(record):
-                raise _corrupt(self.id, record, f"a {record.kind} record cannot stand here")
+            if not fits(record):
+                raise corrupt(self.id, record, f"a {record.kind} record cannot stand here")
             try:
                 self._apply(record.kind, data, record.at, record.step)
             except TransitionRefused as error:
-                raise _corrupt(self.id, record, str(error)) from error
+                raise corrupt(self.id, record, str(error)) from error
             self.seq, self.digest, self.updated_at = record.seq, record.digest, record.at
 
     def _apply(self, kind: str, data: Data, at: int, step_id: str | None) -> None:
@@ -220,7 +164,7 @@ class RunFold:
         was_child = before == "waiting" and step.is_alive
         was_failed = before == "failed" and not step.forgiven
         STEP.fire(step, trigger)
-        _ON_STEP[trigger](step, data, at)
+        ON_STEP[trigger](step, data, at)
         state = step.state
         is_child = state == "waiting" and step.is_alive
         self.child_runs += is_child - was_child
@@ -233,43 +177,6 @@ class RunFold:
             self.failed_steps += (state == "failed" and not step.forgiven) - was_failed
         if trigger in _MORE:
             _MORE[trigger](self, data, step, before)
-
-
-def _fits(record: Record) -> bool:
-    """Whether a record is about what its kind says, and creates the run exactly if it is the first."""
-    about_run = record.kind.startswith("run.")
-    return about_run == (record.step is None) and (record.kind == "run.create") == (record.seq == 1)
-
-
-def verified(run_id: str, records: Iterable[Record], before: Record | None) -> list[Record]:
-    """Records of a run that follow `before`, or begin the journal, with their sequence and digests checked.
-
-    Raises:
-        StoreError: `store.corrupt` naming the first record that does not fit.
-    """
-    seq, digest = (before.seq, before.digest) if before is not None else (0, bytes(DIGEST_SIZE))
-    checked: list[Record] = []
-    for record in records:
-        _check_link(run_id, record, seq, digest)
-        seq, digest = record.seq, record.digest
-        checked.append(record)
-    return checked
-
-
-def _check_link(run_id: str, record: Record, seq: int, digest: bytes) -> None:
-    """That a record follows the one with that sequence number and digest, and is as it was written."""
-    if record.seq != seq + 1:
-        raise _corrupt(run_id, record, f"expected record {seq + 1}, found {record.seq}")
-    if type(record.data) is not bytes:  # in a damaged file a column may have any type
-        raise _corrupt(run_id, record, "its data is not bytes")
-    if chain(digest, record.seq, record.kind, record.at, record.step, record.data) != record.digest:
-        raise _corrupt(run_id, record, "its checksum does not match")
-
-
-def _corrupt(run_id: str, record: Record, why: str) -> StoreError:
-    return StoreError(
-        f"the journal is damaged: {why}", kind="store.corrupt", run=run_id, step=record.step, seq=record.seq
-    )
 
 
 def _on_create(run: RunFold, data: Any, at: int) -> None:
@@ -333,63 +240,6 @@ _ON_RUN: Final[Mapping[str, Callable[[RunFold, Any, int], None]]] = {
     "fail": _on_run_fail,
     "retry": _on_run_retry,
     "resume": _on_run_go_on,
-}
-
-
-def _on_step_start(step: StepFold, data: Any, at: int) -> None:
-    step.attempt, step.started_at, step.due, step.reason = data.attempt, at, None, ""
-
-
-def _on_step_wait(step: StepFold, data: StepWaiting, _at: int) -> None:
-    if data.keys is None and step.waits is not None and step.waits.keys is not None:
-        data = msgspec.structs.replace(data, keys=step.waits.keys, items=step.waits.items)
-    step.waits, step.due = data, data.due
-
-
-def _on_step_complete(step: StepFold, data: Any, at: int) -> None:
-    step.output = None if data.output is ABSENT else data.output
-    step.outputs = None if data.outputs is ABSENT else data.outputs
-    step.blob, step.ended_at, step.error, step.due = data.blob, at, None, None
-
-
-def _on_step_fail(step: StepFold, data: Any, at: int) -> None:
-    step.error, step.forgiven, step.ended_at, step.due = data.error, data.optional, at, None
-    step.failures += 1
-
-
-def _on_step_back_off(step: StepFold, data: Any, _at: int) -> None:
-    step.error, step.due = data.error, data.due
-    step.failures += 1
-
-
-def _on_step_reset(step: StepFold, data: Any, _at: int) -> None:
-    """Everything but the count of attempts begun, which only grows: an attempt's number is never used twice."""
-    if data.generation is not None:
-        has_previous = data.previous is not ABSENT
-        step.previous, step.previous_blob = (data.previous, None) if has_previous else (step.output, step.blob)
-        step.generation, step.waits, step.rewound = data.generation, None, data.rewound
-    if data.feedback is not ABSENT:
-        step.feedback = data.feedback
-    step.round = 1 if data.round is None else data.round
-    step.failures, step.due, step.forgiven, step.error = 0, data.due, False, None
-    step.output = step.outputs = step.blob = step.ended_at = None
-    step.reason = data.reason
-
-
-def _on_step_reason(step: StepFold, data: Any, at: int) -> None:
-    step.reason = data.reason
-    if step.state in STEP_AT_REST:
-        step.ended_at, step.due = at, None
-
-
-_ON_STEP: Final[Mapping[str, Callable[[StepFold, Any, int], None]]] = {
-    **dict.fromkeys(STEP.sources, _on_step_reason),
-    "start": _on_step_start,
-    "wait": _on_step_wait,
-    "complete": _on_step_complete,
-    "fail": _on_step_fail,
-    "back_off": _on_step_back_off,
-    "reset": _on_step_reset,
 }
 
 
