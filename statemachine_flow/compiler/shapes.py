@@ -54,7 +54,11 @@ class Shape(Generic[T]):
         #: The document keys it knows.
         self.keys = tuple(document_key(name) for name in names if name not in given)
         self._overrides |= {name: override(omit=True) for name in but}
-        self._fast = self._generate(detailed=False)
+
+    @cached_property
+    def _fast(self) -> Callable[[Mapping[str, Any]], T]:
+        # Made when a document first needs it: no document has every verb.
+        return self._generate(detailed=False)
 
     @cached_property
     def _thorough(self) -> Callable[[Mapping[str, Any]], T]:

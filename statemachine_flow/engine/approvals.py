@@ -108,7 +108,8 @@ def answer(
     unknown = [problem for problem in problems if problem.kind != "input.missing"]
     if unknown:
         raise InputError(unknown)
-    return _decision(choice, values, by, reason, now, step.waits.digest)
+    decision: dict[str, Any] = rules.names.hide(_decision(choice, values, by, reason, now, step.waits.digest))
+    return decision
 
 
 def by_deadline(rules: Rules, node: Node, choice: str, now: int) -> dict[str, Any]:

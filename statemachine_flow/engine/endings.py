@@ -347,13 +347,14 @@ def _with_outputs(rules: Rules, node: Node, outcome: Outcome) -> Outcome:
         StepError: `step.schema`, `step.outputs`.
     """
     step = node.step.step
-    if node.is_loop or (step.output_schema is None and not step.outputs):
+    if not node.is_loop and step.output_schema is not None:
+        conform(step.output_schema, result_of(rules, node, outcome))
+    kept = rules.names.hide_encoded(outcome.output)
+    if kept is not outcome.output:
+        outcome = msgspec.structs.replace(outcome, output=kept)
+    if node.is_loop or not step.outputs:
         return outcome
     result = result_of(rules, node, outcome)
-    if step.output_schema is not None:
-        conform(step.output_schema, result)
-    if not step.outputs:
-        return outcome
     member = next(iter(node.inner.nodes.values()), node) if node.inner is not None else node
     names = rules.names(member, {"result": result})
     values: dict[str, Any] = {}
@@ -363,7 +364,7 @@ def _with_outputs(rules: Rules, node: Node, outcome: Outcome) -> Outcome:
         except SmfError as error:
             message = f"output '{name}' cannot be computed: {error}"
             raise StepError(message, kind="step.outputs", name="OutputsError") from error
-    return msgspec.structs.replace(outcome, outputs=encode_value(values))
+    return msgspec.structs.replace(outcome, outputs=encode_value(rules.names.hide(values)))
 
 
 def _items_failed(rules: Rules, scope: Scope) -> Outcome:

@@ -106,10 +106,12 @@ def complete_fields(
             message = f"the form has no field '{name}'"
             problems.append(Problem(kind="input.unknown", message=message, path=path, hint=f"fields: {known}"))
     for name, field in fields.items():
-        value = given.get(name, field.default)
+        value = given.get(name)
         if value is None and field.must_be_given:
             problems.append(_problem("input.missing", name, f"the field '{name}' ({field.type}) was not filled in"))
-        elif value is not None:
+        elif value is None:
+            value = field.default
+        else:
             problems.extend(_faults(name, field, value, noun="field"))
         values[name] = value
     return [attrs.evolve(one, path=path) for one in problems], values

@@ -12,14 +12,22 @@ from statemachine_flow.engine.outcome import Outcome, failed
 from statemachine_flow.engine.rules import Rules
 from statemachine_flow.errors import ConflictError, StepError
 from statemachine_flow.journal import Signalled, StepReset
+from statemachine_flow.lifecycle import RUN_AT_REST
 from statemachine_flow.plan import Node
 from statemachine_flow.steps.approval import Approval, Rewind
 from statemachine_flow.values import encode_value
 
 
 def signal(rules: Rules, now: int, *, event: str, key: str | None, payload: bytes, by: str | None) -> None:
-    """Something happened outside: keep it, and tell whoever waits for it."""
-    rules.add("run.signal", Signalled(event=event, key=key, payload=msgspec.Raw(payload), by=by), now)
+    """Something happened outside: keep it, and tell whoever waits for it.
+
+    Raises:
+        ConflictError: `run.state`: the run has come to rest for good.
+    """
+    if rules.fold.state in RUN_AT_REST:
+        raise ConflictError(f"the run is {rules.fold.state}: nothing more happens to it", run=rules.fold.id)
+    kept = msgspec.Raw(rules.names.hide_encoded(payload))
+    rules.add("run.signal", Signalled(event=event, key=key, payload=kept, by=by), now)
     deliver(rules, event, key, now)
 
 

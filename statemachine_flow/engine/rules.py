@@ -28,6 +28,14 @@ class Names(Protocol):
         """The names that an expression sees."""
         ...
 
+    def hide(self, value: Any) -> Any:
+        """A value without the secret inputs of the run."""
+        ...
+
+    def hide_encoded(self, data: bytes) -> bytes:
+        """`hide`, for a value that is encoded already."""
+        ...
+
 
 class Rules:
     """The state that the rules of one run share.

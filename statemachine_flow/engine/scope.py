@@ -9,9 +9,9 @@ from statemachine_flow.engine.results import Decoded, Results
 from statemachine_flow.errors import ExpressionError
 from statemachine_flow.journal import RunFold, StepFold
 from statemachine_flow.plan import Level, Node, Plan, PlannedStep, Scope
-from statemachine_flow.secrets import SecretSource
+from statemachine_flow.secrets import Redactor, SecretSource
 from statemachine_flow.stores.base import Store
-from statemachine_flow.values import decode_value
+from statemachine_flow.values import decode_value, encode_value
 
 _INPUTS: Final = ("", 0, "inputs")
 _Makers = dict[str, Callable[[], Any]]
@@ -39,6 +39,7 @@ class RunNames:
         self._decoded = Decoded()
         self.results = Results(fold, store, self._decoded)
         self._secret_inputs = [name for name, declared in plan.definition.inputs.items() if declared.secret]
+        self._redactors: dict[tuple[str, ...], Redactor] = {}
 
     def __call__(
         self, node: Node | None = None, extra: Mapping[str, Any] | None = None, own: StepFold | None = None
@@ -117,10 +118,33 @@ class RunNames:
 
     def known_secrets(self, node: Node) -> list[str]:
         """Every secret value that an attempt of the step could get hold of."""
-        stored = self._fold.created.inputs if self._secret_inputs else None
-        given = decode_value(stored) if stored is not None else {}
-        names = [name for name in self._secret_inputs if given.get(name) is not None]
-        return [self._secrets.value(self._fold.id, name) for name in (*names, *node.step.step.secrets)]
+        names = (*self._given_secrets(), *node.step.step.secrets)
+        return [self._secrets.value(self._fold.id, name) for name in names]
+
+    def _given_secrets(self) -> list[str]:
+        """The secret inputs that the run was given."""
+        given = decode_value(self._fold.created.inputs) if self._secret_inputs else {}
+        return [name for name in self._secret_inputs if given.get(name) is not None]
+
+    def redactor(self, secrets: tuple[str, ...]) -> Redactor:
+        """What keeps these secrets out; making one takes a while."""
+        if secrets not in self._redactors:
+            self._redactors[secrets] = Redactor(secrets)
+        return self._redactors[secrets]
+
+    def hide(self, value: Any) -> Any:
+        """What is recorded of a value that no attempt gave: secret inputs are left out, as far as they are known here.
+
+        Raises:
+            StepError: `step.secret`: what stands for one of them in the environment cannot be a secret.
+        """
+        found = (self._secrets.find(self._fold.id, name) for name in self._given_secrets())
+        secrets = tuple(secret for secret in found if secret is not None)
+        return self.redactor(secrets).value(value) if secrets else value
+
+    def hide_encoded(self, data: bytes) -> bytes:
+        """`hide`, for a value that is encoded already."""
+        return encode_value(self.hide(decode_value(data))) if self._secret_inputs and data else data
 
     def _run(self) -> Mapping[str, str]:
         definition = self._plan.definition

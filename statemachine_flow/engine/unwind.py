@@ -64,7 +64,8 @@ def _settle_end(rules: Rules, now: int) -> None:
         outcome, error = "failed", root.end or _first_error(rules)
     else:
         try:
-            outcome, outputs = "completed", msgspec.Raw(encode_value(rules.plan.outputs.render(rules.names())))
+            values = rules.names.hide(rules.plan.outputs.render(rules.names()))
+            outcome, outputs = "completed", msgspec.Raw(encode_value(values))
         except SmfError as fault:
             message = f"the run's outputs cannot be computed: {fault}"
             outcome, error = "failed", ErrorInfo("run.outputs", type(fault).__name__, message)

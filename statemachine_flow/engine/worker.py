@@ -30,7 +30,7 @@ from statemachine_flow.functions import Functions
 from statemachine_flow.journal import Record
 from statemachine_flow.lifecycle import RUN_AT_REST
 from statemachine_flow.plan import Node
-from statemachine_flow.secrets import NO_SECRETS, Redactor
+from statemachine_flow.secrets import NO_SECRETS
 from statemachine_flow.steps.base import Attempt, ExecutableVerb, StepContext
 from statemachine_flow.stores.base import NewRun, StepChange, Store, Write
 
@@ -135,7 +135,6 @@ class Worker:
         self._timers: dict[str, Timer] = {}
         checkpoint = decider.plan.definition.checkpoint
         self._is_synced = checkpoint is None or checkpoint.durability == "power"
-        self._redactors: dict[tuple[str, ...], Redactor] = {}
         self._verifying: set[asyncio.Task[None]] = set()
         self._context = contextvars.copy_context()
 
@@ -385,14 +384,8 @@ class Worker:
             open_spill=host.store.open_blob,
             agents=host.agents,
             output_schema=step.output_schema,
-            redactor=self._redactor(tuple(names.known_secrets(node))) if names.has_secrets(node) else NO_SECRETS,
+            redactor=names.redactor(tuple(names.known_secrets(node))) if names.has_secrets(node) else NO_SECRETS,
         )
-
-    def _redactor(self, secrets: tuple[str, ...]) -> Redactor:
-        """What keeps these secrets out; making one takes a while."""
-        if secrets not in self._redactors:
-            self._redactors[secrets] = Redactor(secrets)
-        return self._redactors[secrets]
 
     async def _run(self, launch: Launch, attempt: Attempt) -> None:
         names = self.decider.names(launch.node)

@@ -322,6 +322,7 @@ def test_every_file_of_the_examples_is_executed_or_checked() -> None:
 
 
 def is_used(module: str, files: Mapping[str, str]) -> bool:
-    """Whether another file names the module."""
+    """Whether another file imports the module, or names a function of it."""
     name = module.removesuffix(".py").removesuffix("/__init__").rpartition("/")[2]
-    return any(re.search(rf"\b{name}\b", text) for other, text in files.items() if other != module)
+    use = re.compile(rf"\b{name}[:.]\w|\b{name} import |\bimport .*\b{name}\b")
+    return any(use.search(text) for other, text in files.items() if other != module)
