@@ -24,7 +24,7 @@ from statemachine_flow.cli.progress import show_progress
 from statemachine_flow.cli.signals import Interruption
 from statemachine_flow.cli.stores import command_line
 from statemachine_flow.cli.times import span
-from statemachine_flow.cli.waiting import waiting_lines
+from statemachine_flow.cli.waiting import uncertain_lines, waiting_lines
 from statemachine_flow.engine.asynchronous import EventListener
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.view import Run
@@ -228,19 +228,8 @@ def _conclude(run: Run, errand: Errand, engine: Engine) -> None:
         if run.state in _GOES_ON:
             say("it cannot go on: it was run with --no-save")
         return
-    for lines in waiting_lines(run, engine.get, errand.db):
+    for lines in (*waiting_lines(run, engine.get, errand.db), *uncertain_lines(run, errand.db)):
         say("\n".join(lines))
-    for line in _uncertain_lines(run, errand.db):
-        say(line)
     command = _GOES_ON.get(run.state)
     if command is not None:
         say(f"go on with: {sanitize(command_line(command, run.id, errand.db))}")
-
-
-def _uncertain_lines(run: Run, db: str | None) -> Iterator[str]:
-    """How to say what became of the steps of which it is not known."""
-    if run.reason.startswith("uncertain"):
-        for step in run.steps.values():
-            if step.state == "interrupted" and step.path in run.reason:
-                yield f"say what became of {sanitize(step.path)}, completed, failed or retry, such as:"
-                yield f"  {sanitize(command_line('resolve', run.id, db, step.path, '--as', 'completed'))}"

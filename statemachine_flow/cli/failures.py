@@ -57,15 +57,20 @@ def _usage_text(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":  # made by click where a group is called without a command
         return error.format_message()
-    line = f"{paint('error[usage]:', 'red', sys.stderr)} {sanitize(error.format_message().rstrip('.'))}"
+    line = f"{paint('error[usage]:', 'red', sys.stderr)} {sanitize(_message(error))}"
     if context is None:
         return line
     return f"{context.get_usage()}\n{line} - `{context.command_path} --help` says more"
 
 
+def _message(error: click.ClickException) -> str:
+    """What click says, as one line."""
+    return " ".join(error.format_message().rstrip(".").split())
+
+
 def _parts(error: Exception) -> tuple[str, str, str | None, str | None]:
     if isinstance(error, click.ClickException):
-        return "usage", error.format_message(), None, None
+        return "usage", _message(error), None, None
     if isinstance(error, SmfError):
         hint = error.hint or (_REPORT if error.exit_code == Exit.INTERNAL else None)
         return error.kind, error.message, error.where, hint

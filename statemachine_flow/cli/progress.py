@@ -80,16 +80,8 @@ class Lines:
 
     def line(self, event: Event) -> str | None:
         """What an event says, without its time; None for what the summary says better."""
-        if event.kind == "run.create":
-            return f"run {event.run_id} of {sanitize(event.data['workflow'])} created"
-        if event.kind == "run.signal":
-            return f"signal {sanitize(event.data['event'])} came"
-        if event.kind == "run.unwind":
-            return f"the steps are at rest; what is left before it is {event.data['outcome']}: its handlers"
-        if event.kind == "run.note":
-            return f"note: {sanitize(event.data['reason'])}"
         if event.step is None:
-            return None
+            return _of_run(event)
         step, name = (event.run_id, event.step), sanitize(event.step)
         if event.run_id != self._run:
             name = f"{sanitize(event.run_id)}: {name}"
@@ -99,11 +91,21 @@ class Lines:
             return f"{name} started" + (f" (attempt {attempt})" if attempt > 1 else "")
         if event.kind == "step.wait":
             return f"{name} {_painted('waiting')} {waits_text(event)}"
+        started = self._started.pop(step, None)
         if event.kind == "step.reset":
-            self._started.pop(step, None)
             return f"{name} begins again: {message_of(event)}"
-        started = self._started.get(step)
         return f"{name} {_end(event, None if started is None else (event.at - started).total_seconds())}"
+
+
+def _of_run(event: Event) -> str | None:
+    """What an event says of the run as such."""
+    if event.kind == "run.create":
+        return f"run {event.run_id} of {sanitize(event.data['workflow'])} created"
+    if event.kind == "run.signal":
+        return f"signal {sanitize(event.data['event'])} came"
+    if event.kind == "run.unwind":
+        return f"the steps are at rest; what is left before it is {event.data['outcome']}: its handlers"
+    return f"note: {sanitize(event.data['reason'])}" if event.kind == "run.note" else None
 
 
 def waits_text(event: Event) -> str:

@@ -63,6 +63,21 @@ def waiting_lines(run: Run, read: Callable[[str], Run], db: str | None) -> Itera
         yield [f"and {len(waits) - _MOST} more"]
 
 
+def uncertain_lines(run: Run, db: str | None) -> Iterator[list[str]]:
+    """The steps of a run of which it is not known whether they took effect, and what says it; safe to print.
+
+    Args:
+        run: the run.
+        db: the store that was named.
+    """
+    if run.reason.startswith("uncertain"):
+        for step in run.steps.values():
+            if step.state == "interrupted" and step.path in run.reason:
+                command = command_line("resolve", run.id, db, step.path, "--as", "completed")
+                lines = (f"{step.path} completed, failed, or is to be tried again; say which:", f"  {command}")
+                yield [sanitize(line) for line in lines]
+
+
 def _one(name: str, run: Run, step: StepView, db: str | None) -> Iterator[str]:
     due = f" (until {date_and_time(step.due_at)})" if step.due_at is not None else ""
     if step.on == "approval":

@@ -39,7 +39,7 @@ def question(rules: Rules, node: Node) -> tuple[dict[str, Any], str]:
         "choices": list(verb.choices),
         "approvers": list(asked.approvers),
         "form": {
-            name: {"type": field.type, "required": bool(field.required)} for name, field in asked.fields().items()
+            name: {"type": field.type, "required": field.must_be_given} for name, field in asked.fields().items()
         },
     }
     digest = hashlib.blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_SIZE)

@@ -252,13 +252,17 @@ class AsyncEngine:
             NotFoundError: no such run.
             ConflictError: `run.state`: nobody works on it, so waiting would have no end.
         """
+        core, seen = self._core, None
         while True:
-            worker = self._core.workers.get(run_id)
+            worker = core.workers.get(run_id)
             if worker is not None:
                 return await self._rest(worker, until)
-            row = self._core.row(run_id)
+            row, version = core.row(run_id), core.store.version()
             if row.state in RUN_AT_REST or row.state == RunState.PAUSED:
-                return self._core.view(run_id)
+                return core.view(run_id)
+            if until == "waiting" and version != seen and core.waits_for_world(run_id):
+                return core.view(run_id)
+            seen = version
             if row.owner is None or not is_alive(row.owner):
                 raise ConflictError("nobody works on the run", run=run_id, hint="resume it")
             await asyncio.sleep(_POLL_SECONDS)
@@ -354,6 +358,8 @@ class AsyncEngine:
             StepError: `step.unserializable`: the payload cannot be kept.
             UsageError: no step can wait for a signal with that name.
         """
+        if not all(isinstance(text, str) for text in (event, key or "")):
+            raise UsageError("the name and the key of a signal are text")
         if not 1 <= len(event) <= _EVENT_LENGTH:
             raise UsageError(f"the name of a signal has 1 to {_EVENT_LENGTH} characters, not {len(event)}")
         data = {"event": clean_text(event), "key": key, "payload": payload}

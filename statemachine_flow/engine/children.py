@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import msgspec
 
@@ -15,13 +15,17 @@ from statemachine_flow.engine.outcome import Outcome, failed
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import ConflictError, SmfError, StepError
 from statemachine_flow.journal import Created, ErrorInfo, RunFold
-from statemachine_flow.lifecycle import RUN_AT_REST
+from statemachine_flow.lifecycle import RUN_AT_REST, RunState
 from statemachine_flow.plan import Node
 from statemachine_flow.steps.workflow import Child
 from statemachine_flow.values import encode_value
 
 if TYPE_CHECKING:
     from statemachine_flow.engine.core import Core
+
+
+#: What says that somebody else works on a child run now.
+_TAKEN: Final = ("run.owned", "run.fenced", "run.conflict")
 
 
 @final
@@ -34,41 +38,60 @@ class Children:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        #: Child runs that another process works on: id -> who waits for them.
+        #: Child runs that nobody works on here and that have not ended: id -> who waits for them.
         self._elsewhere: dict[str, tuple[Worker, Node]] = {}
 
     def start(self, parent: Worker, command: StartChild) -> None:
         """Begin a child run; if there is one already, go on with it, or report how it ended."""
         node, run_id = command.node, command.run_id
+        self._elsewhere.pop(run_id, None)
         try:
-            worker = self._worker(parent, node, run_id)
-        except ConflictError as error:
-            if error.kind != "run.owned":
-                self._report(parent, node, run_id, failed(error))
-            self._elsewhere[run_id] = parent, node
+            self._follow(parent, node, run_id)
         except SmfError as error:
-            self._report(parent, node, run_id, failed(error))
-        else:
-            if worker is not None:
-                worker.finished.add_done_callback(lambda _: self._ended(parent, node, run_id, worker.fold))
+            if error.kind == "run.owned":
+                self._elsewhere[run_id] = parent, node
+            else:
+                self._report(parent, node, run_id, failed(error))
 
-    def _worker(self, parent: Worker, node: Node, run_id: str) -> Worker | None:
+    def _follow(self, parent: Worker, node: Node, run_id: str) -> None:
         core = self._core
-        if run_id in core.workers:
-            return core.workers[run_id]
-        row = core.store.row(run_id)
-        if row is None:
-            return self._begin(parent, node, run_id)
-        fold = core.load(row)[1]
+        worker, row = core.workers.get(run_id), core.store.row(run_id)
+        if worker is None and row is None:
+            self._begin(parent, node, run_id)
+            return
+        fold = worker.fold if worker is not None else core.load(core.row(run_id))[1]
         if fold.created.parent != (parent.fold.id, node.path):
             raise ConflictError(f"the run id {run_id} is taken", kind="run.conflict", run=run_id)
-        if row.state in RUN_AT_REST:
-            self._ended(parent, node, run_id, fold)
-            return None
-        core.share(fold.created.definition, parent.fold.created.definition)
-        worker = core.take_hold(run_id, listener=parent.on_record)
-        core.go_on(worker, None)
-        return worker
+        if worker is None and fold.state in RUN_AT_REST:
+            self._report(parent, node, run_id, _outcome_of(fold))
+            return
+        if worker is None:
+            core.share(fold.created.definition, parent.fold.created.definition)
+            self._give_secrets(parent, node, run_id, fold)
+            worker = core.take_hold(run_id, listener=parent.on_record)
+            core.go_on(worker, None)
+        elif fold.state == RunState.PAUSED:  # it was paused with the run above it, and what was under way goes on
+            core.go_on(worker, None)
+
+    def _give_secrets(self, parent: Worker, node: Node, run_id: str, fold: RunFold) -> None:
+        """Hand secret inputs down again: no journal has them. One that cannot be had is missed where it is read."""
+        declared = self._core.plan_of(fold.created.definition).definition.inputs
+        if any(one.secret for one in declared.values()):
+            with contextlib.suppress(SmfError):
+                given = self._given(parent, node)
+                secrets = {name: value for name, value in given.items() if name in declared and declared[name].secret}
+                self._core.secrets.give(run_id, secrets)
+
+    @staticmethod
+    def _given(parent: Worker, node: Node) -> dict[str, Any]:
+        """The inputs that a step gives its child run.
+
+        Raises:
+            SmfError: one of them cannot be computed.
+        """
+        template = node.step.templates.get("with_")
+        written = getattr(node.step.verb, "with_", {})
+        return dict(written if template is None else template.render(parent.decider.names(node)))
 
     def _begin(self, parent: Worker, node: Node, run_id: str) -> Worker:
         core, fold, verb = self._core, parent.fold, node.step.verb
@@ -77,17 +100,15 @@ class Children:
         if content_hash is None:
             raise StepError(f"the workflow of step '{node.path}' was not there when the run began", kind="step.child")
         plan = core.plan_of(content_hash)
-        template = node.step.templates.get("with_")
-        given = dict(verb.with_) if template is None else template.render(parent.decider.names(node))
         find = partial(core.secrets.find, run_id)
-        complete = complete_inputs(plan.definition, given, fold.created.cwd, find=find)
+        complete = complete_inputs(plan.definition, self._given(parent, node), fold.created.cwd, find=find)
         values, secrets = split_secrets(plan.definition, complete)
         core.secrets.give(run_id, secrets)
         created = Created(
             workflow=plan.definition.name,
             version=plan.definition.version,
             definition=content_hash,
-            inputs=msgspec.Raw(encode_value(values)),
+            inputs=msgspec.Raw(encode_value(parent.decider.names.hide(values))),
             steps=len(plan.definition.steps),
             cwd=fold.created.cwd,
             code=core.code_of(content_hash, fold.created.definition),
@@ -97,7 +118,7 @@ class Children:
         )
         return core.begin(run_id, plan.definition, created, parent.on_record, deadline=fold.deadline)
 
-    def stop(self, command: StopChild) -> None:
+    def stop(self, parent: Worker, command: StopChild) -> None:
         """Have a child run cancelled or paused, whoever works on it."""
         core, run_id = self._core, command.run_id
         worker = core.workers.get(run_id)
@@ -107,21 +128,35 @@ class Children:
         elif (row := core.store.row(run_id)) is not None and row.state not in RUN_AT_REST:
             core.store.request(run_id, command.action, "", "the run above it was stopped", core.clock.now())
             with contextlib.suppress(SmfError):  # its owner will see it
-                core.take_hold(run_id)  # which grants it
+                core.take_hold(run_id, listener=parent.on_record)  # which grants it
+
+    def left(self, child: Worker) -> None:
+        """A run is no longer worked on here: whoever waits for it is told how it ended, or looks for it elsewhere."""
+        place, run_id = child.fold.created.parent, child.fold.id
+        parent = None if place is None else self._core.workers.get(place[0])
+        node = None if place is None or parent is None else parent.decider.frontier.nodes.get(place[1])
+        if parent is None or node is None:
+            return
+        error = child.finished.exception()
+        if error is None and child.fold.state in RUN_AT_REST:
+            self._report(parent, node, run_id, _outcome_of(child.fold))
+        elif isinstance(error, SmfError) and error.kind not in _TAKEN:
+            parent.end(error)  # a full disk, a bug: what became of the child is known only when they are taken up again
+        else:
+            self._elsewhere[run_id] = parent, node
 
     def look(self) -> None:
-        """See whether child runs that other processes work on have come to rest."""
+        """See whether child runs that nobody works on here have come to rest, or were left to whoever comes next."""
+        core = self._core
         for run_id, (parent, node) in list(self._elsewhere.items()):
-            row = self._core.store.row(run_id)
-            if row is not None and (row.state in RUN_AT_REST or row.owner is None):
+            row = core.store.row(run_id)
+            if core.workers.get(parent.fold.id) is not parent:
                 del self._elsewhere[run_id]
+            elif row is None or row.state in RUN_AT_REST or (row.owner is None and row.state != RunState.PAUSED):
                 self.start(parent, StartChild(node, run_id))
 
-    def _ended(self, parent: Worker, node: Node, run_id: str, fold: RunFold) -> None:
-        if fold.state in RUN_AT_REST:
-            self._report(parent, node, run_id, _outcome_of(fold))
-
     def _report(self, parent: Worker, node: Node, run_id: str, outcome: Outcome) -> None:
+        self._elsewhere.pop(run_id, None)
         if self._core.workers.get(parent.fold.id) is parent:
             parent.hear(lambda decider, now: decider.child_ended(node.path, run_id, outcome, now))
 

@@ -26,6 +26,10 @@ class Engine(Protocol):
     agents: Agents
     strict_code: bool
 
+    def code_of(self, content_hash: str, above: str) -> dict[str, str]:
+        """The code that a child run is going to call."""
+        ...
+
     def functions_of(self, content_hash: str) -> Functions:
         """What runs of a workflow may call."""
         ...
@@ -98,17 +102,20 @@ def _check_arguments(functions: Functions, verb: Call, name: str) -> None:
 
 
 def check_code(engine: Engine, worker: Worker) -> None:
-    """Compare a run's functions with those it began with; pause the run if it cannot go on as it was."""
+    """Compare a run's functions with those it began with; pause the run if it, or one below it, cannot go on."""
     if worker.fold.state != RunState.RUNNING:
         return
+    created = worker.fold.created
     try:
         now = code_digests(engine, Workflow.of(worker.decider.plan.definition))
+        for content_hash in set(created.children.values()) if created.parent is None else ():
+            engine.code_of(content_hash, created.definition)
     except SmfError as error:
         texts = [problem.message for problem in error.problems] if isinstance(error, DefinitionError) else [str(error)]
         missing = f"code_missing: {'; '.join(texts)}"
         worker.tell(lambda decider, at: decider.pause(at, missing, None, interrupt=False))
         return
-    began_with = worker.fold.created.code
+    began_with = created.code
     changed = ", ".join(name for name, digest in began_with.items() if now.get(name, digest) != digest)
     if changed and engine.strict_code:
         reason = f"code_changed: {changed}"

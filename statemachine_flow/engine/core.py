@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, Final, final
 
 from statemachine_flow.agents import Agents
@@ -26,7 +27,7 @@ from statemachine_flow.errors import ConflictError, NotFoundError, SmfError, Sto
 from statemachine_flow.executors.thread import ThreadExecutor
 from statemachine_flow.functions import Function, Functions
 from statemachine_flow.journal import Created, Record, RunFold
-from statemachine_flow.lifecycle import RunState
+from statemachine_flow.lifecycle import RUN_AT_REST, RunState
 from statemachine_flow.model import Definition
 from statemachine_flow.plan import Plan
 from statemachine_flow.secrets import SecretSource
@@ -104,6 +105,7 @@ class Core:
         """See `worker.Host.done`."""
         if self.workers.get(worker.fold.id) is worker:
             del self.workers[worker.fold.id]
+            self.children.left(worker)
             self.idles(worker)
         if not self.workers and self._watch is not None:
             self._watch.cancel()
@@ -117,9 +119,9 @@ class Core:
         """See `worker.Host.start_child`."""
         self.children.start(worker, command)
 
-    def stop_child(self, command: StopChild) -> None:
+    def stop_child(self, worker: Worker, command: StopChild) -> None:
         """See `worker.Host.stop_child`."""
-        self.children.stop(command)
+        self.children.stop(worker, command)
 
     def is_idle(self, run_id: str) -> bool:
         """See `worker.Host.is_idle`."""
@@ -144,7 +146,20 @@ class Core:
 
     def functions_of(self, content_hash: str) -> Functions:
         """What runs of a workflow may call: what came with it, above what is registered."""
-        return self.functions.over(self._own_functions.get(content_hash, {}))
+        return self.functions.over(self._functions_with(content_hash))
+
+    def _functions_with(self, content_hash: str) -> Mapping[str, Function]:
+        return {**self._registered_functions.get(content_hash, {}), **self._own_functions.get(content_hash, {})}
+
+    @cached_property
+    def _registered_functions(self) -> Mapping[str, Mapping[str, Function]]:
+        """Content hash -> the functions that came with a workflow that `workflow` steps start by its name."""
+        found: dict[str, Mapping[str, Function]] = {}
+        for workflow in self.workflows.values():
+            if isinstance(workflow, Workflow):
+                with contextlib.suppress(SmfError):  # who starts it is told what is wrong
+                    found[workflow.content_hash] = workflow.functions
+        return found
 
     def _stay_on_loop(self) -> None:
         """Runs and their futures belong to the loop they were put to work on."""
@@ -178,8 +193,7 @@ class Core:
 
     def share(self, content_hash: str, above: str) -> None:
         """Let the runs of a workflow call what came with the workflow that starts them."""
-        own = self._own_functions.get(above, {})
-        self.bring(content_hash, {**own, **self._own_functions.get(content_hash, {})})
+        self.bring(content_hash, {**self._functions_with(above), **self._functions_with(content_hash)})
 
     def code_of(self, content_hash: str, above: str) -> dict[str, str]:
         """The code that a child run is going to call.
@@ -362,6 +376,16 @@ class Core:
             self._watch = self.clock.call_later(WATCH_SECONDS, self._look_for_requests)
         return worker
 
+    def waits_for_world(self, run_id: str) -> bool:
+        """Whether only the world can bring on a run that nobody works on here, child runs included."""
+        row = self.row(run_id)
+        if row.state == RunState.PAUSED:
+            return True
+        if row.state in RUN_AT_REST or self.store.requests(run_id):
+            return False  # somebody is about to hear of it
+        decider = self._decider(*self.load(row))
+        return decider.waits_for_world and all(map(self.waits_for_world, decider.child_runs()))
+
     # --- requests of other processes
 
     def _look_for_requests(self) -> None:
@@ -378,7 +402,8 @@ class Core:
 
     def _grant(self, worker: Worker, request: Request) -> None:
         """Do what was asked; a request the lifecycle refuses by now is answered by being dropped."""
-        worker.answer(request.id)
+        if not worker.answer(request.id):
+            return
         try:
             self.do(worker, request.action, request.reason, request.by, request.data)
         except SmfError:
@@ -391,8 +416,8 @@ class Core:
         if self._loop is not asyncio.get_running_loop():
             self.workers.clear()  # their loop is gone, and they with it; the store has what they did
         for worker in list(self.workers.values()):
-            if worker.is_idle:
-                worker.release()
+            if worker.is_idle or (worker.fold.state == RunState.CANCELLING and not worker.is_busy):
+                worker.release()  # what it waits for may be long in coming
             elif worker.fold.state == "running":
                 worker.tell(lambda decider, now: decider.pause(now, "the engine was closed", None, interrupt=True))
             elif worker.fold.state == "paused":

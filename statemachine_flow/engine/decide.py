@@ -67,7 +67,7 @@ class Decider(Rules):
     def waits_for_world(self) -> bool:
         """Nothing is under way and no timer is set: only people, signals or child runs can bring the run on."""
         fold = self.fold
-        if fold.state != "running" or fold.alive_steps != fold.child_runs or self.decision.verifications:
+        if fold.state not in AT_WORK or fold.alive_steps != fold.child_runs or self.decision.verifications:
             return False
         waits = False
         for step in fold.steps.values():
@@ -79,6 +79,11 @@ class Decider(Rules):
                     return False
                 waits = waits or on in ("event", "approval", "run")
         return waits and not any(self.frontier.ready.values())
+
+    def child_runs(self) -> list[str]:
+        """The ids of the child runs that are under way."""
+        steps = self.fold.steps.values() if self.fold.child_runs else ()
+        return [step.waits.run for step in steps if step.state == "waiting" and step.is_alive and step.waits]
 
     # --- events
 

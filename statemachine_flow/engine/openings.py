@@ -189,7 +189,10 @@ def _moment(value: Any) -> int:
     if not isinstance(moment, dt.datetime) or moment.tzinfo is None:
         message = "a moment is written like '2026-11-21T09:00:00+01:00', with its offset"
         raise ExpressionError(message, kind="expression.type")
-    return round(moment.timestamp() * 1e6)
+    try:
+        return round(moment.astimezone(dt.UTC).timestamp() * 1e6)
+    except OverflowError:  # no view could show it
+        raise ExpressionError("the moment lies outside of the years 1 to 9999", kind="expression.type") from None
 
 
 # --- people

@@ -59,8 +59,8 @@ class Host(Protocol):
     def start_child(self, worker: Worker, command: StartChild) -> None:
         """A step of the worker's run waits for a run of its own."""
 
-    def stop_child(self, command: StopChild) -> None:
-        """A child run is to be cancelled or paused."""
+    def stop_child(self, worker: Worker, command: StopChild) -> None:
+        """A child run of the worker's run is to be cancelled or paused."""
 
     def is_idle(self, run_id: str) -> bool:
         """Whether nothing happens to a child run by itself."""
@@ -123,14 +123,15 @@ class Worker:
         self._seq = 0 if new is not None else self.fold.seq
         self._stored_steps = set(self.fold.steps) if new is None else set()
         self._uncommitted: list[Decision] = []
-        #: Set while only the world can bring the run on.
-        self._idle = asyncio.Event()
+        #: Resolved as soon as only the world can bring the run on; another one when it goes on.
+        self._idle: asyncio.Future[None] = loop.create_future()
         #: Who waits for the next write to be kept, and for the one that was taken.
         self._asking: list[asyncio.Future[None]] = []
         self._told: list[asyncio.Future[None]] = []
         #: Ownership is given up with the next write, whatever the run's state.
         self._released = False
         self._answered: list[int] = []
+        self._heard: set[int] = set()
         self._alive: dict[str, _Alive] = {}
         self._timers: dict[str, Timer] = {}
         checkpoint = decider.plan.definition.checkpoint
@@ -145,9 +146,13 @@ class Worker:
         change(self.decider, self.host.clock.now())
         self.host.changed(self)
 
-    def answer(self, request_id: int) -> None:
-        """The next write answers this request."""
-        self._answered.append(request_id)
+    def answer(self, request_id: int) -> bool:
+        """The next write answers this request; False if it was answered before, and that write is still to come."""
+        is_new = request_id not in self._heard
+        self._heard.add(request_id)
+        if is_new:
+            self._answered.append(request_id)
+        return is_new
 
     async def kept(self) -> None:
         """Wait until everything decided so far is durable.
@@ -167,12 +172,8 @@ class Worker:
         Raises:
             SmfError: the run was lost.
         """
-        while idle and not self.finished.done() and not self._idle.is_set():
-            waiting = asyncio.ensure_future(self._idle.wait())
-            try:
-                await asyncio.wait((self.finished, waiting), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                waiting.cancel()
+        while idle and not self.finished.done() and not self.is_idle:
+            await asyncio.wait((self.finished, self._idle), return_when=asyncio.FIRST_COMPLETED)
         if not idle or self.finished.done():
             # Shielded: a caller that gives up waiting does not give up the run.
             await asyncio.shield(self.finished)
@@ -185,22 +186,20 @@ class Worker:
     @property
     def is_idle(self) -> bool:
         """Whether only the world can bring the run on, child runs included."""
-        return self._idle.is_set()
+        return self._idle.done()
 
     def look_idle(self) -> None:
         """Find out whether only the world can bring the run on."""
-        was_idle = self._idle.is_set()
         waits = not self._alive and not self.decider.has_records and self.decider.waits_for_world
-        if waits and all(self.host.is_idle(run_id) for run_id in self._children()):
-            self._idle.set()
-            if not was_idle:
-                self.host.idles(self)
-        else:
-            self._idle.clear()
+        if not waits or not all(self.host.is_idle(run_id) for run_id in self.decider.child_runs()):
+            self._is_at_work()
+        elif not self.is_idle:
+            self._idle.set_result(None)
+            self.host.idles(self)
 
-    def _children(self) -> list[str]:
-        steps = self.fold.steps.values() if self.fold.child_runs else ()
-        return [step.waits.run for step in steps if step.state == "waiting" and step.is_alive and step.waits]
+    def _is_at_work(self) -> None:
+        if self.is_idle:
+            self._idle = asyncio.get_running_loop().create_future()
 
     def take(self) -> NewRun | Write | None:
         """The next write, if there is something to write; `committed` or `lost` must follow."""
@@ -256,6 +255,8 @@ class Worker:
             if not future.done():
                 future.set_result(None)
         self._told = []
+        if self.finished.done():
+            return  # it was lost while that was written
         for decision in decisions:
             self._carry_out(decision)
         is_over = self.decider.at_rest and not self.decider.has_records
@@ -275,7 +276,7 @@ class Worker:
         for child in decision.children:
             self.host.start_child(self, child)
         for stop in decision.child_stops:
-            self.host.stop_child(stop)
+            self.host.stop_child(self, stop)
         for node in decision.verifications:
             self._verify(node)
 
@@ -345,7 +346,7 @@ class Worker:
         # What one step sets in a context variable is nothing to the next; all begin with the starter's.
         task = asyncio.get_running_loop().create_task(self._run(launch, attempt), context=self._context.copy())
         alive = self._alive[node.path] = _Alive(launch, attempt.context, task)
-        self._idle.clear()
+        self._is_at_work()
         if node.step.timeout is not None:
             alive.timers.append(self.host.clock.call_later(node.step.timeout, lambda: self._time_out(alive)))
 

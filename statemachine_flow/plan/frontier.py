@@ -7,6 +7,7 @@ what follows, and tells the frontier of it.
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import itertools
 from collections.abc import Iterable, Iterator
@@ -400,8 +401,7 @@ class Frontier:
     def listen(self, node: Node, event: str, key: str | None) -> None:
         """A node waits for a signal."""
         waiting = self.listeners.setdefault((event, key), [])
-        waiting.append(node)
-        waiting.sort(key=lambda node: (self.fold.steps[node.path].started_at or 0, node.order))
+        bisect.insort(waiting, node, key=lambda node: (self.fold.steps[node.path].started_at or 0, node.order))
 
     def listener(self, event: str, key: str | None) -> Node | None:
         """Take the node that has waited longest for a signal; None when there is none."""

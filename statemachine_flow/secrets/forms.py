@@ -65,6 +65,7 @@ def _written(text: str) -> Iterator[str]:
         yield once
         yield once.replace("/", r"\/")
         yield json.dumps(once, ensure_ascii=in_ascii)[1:-1]  # JSON in JSON
+        yield once.replace("\\", "\\\\")  # JSON in a list or mapping as Python shows it
     for safe in _SAFE:
         yield quote(raw, safe=safe)
         yield quote_plus(raw, safe=safe)

@@ -269,6 +269,7 @@ _CHANGES: Final = frozenset(
         apsw.SQLITE_DROP_INDEX,
         apsw.SQLITE_DROP_TRIGGER,
         apsw.SQLITE_CREATE_TRIGGER,
+        apsw.SQLITE_CREATE_TEMP_TRIGGER,
         apsw.SQLITE_CREATE_INDEX,
         apsw.SQLITE_ALTER_TABLE,
     }

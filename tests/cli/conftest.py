@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,24 @@ breaks = { needs = ["fine"], run = "exit 3" }
 after = { needs = ["breaks"], run = "true" }
 """
 
+#: Its function says that it began through one FIFO, and then waits at the other, deaf to everything.
+BLOCKING = """
+dsl = "1"
+name = "blocking"
+steps.a.call = "deaf:block"
+"""
+DEAF = """
+def block():
+    open("began", "w").close()
+    open("gate").read()
+"""
+#: A shell step that says that it began, and holds that FIFO open as long as it or its own child lives.
+SLEEPING = """
+dsl = "1"
+name = "sleeping"
+steps.a.run = "exec 3> began; echo up >&3; sleep 600; true"
+"""
+
 
 @attrs.frozen
 class Done:
@@ -49,6 +67,7 @@ class Done:
 
 
 Smf = Callable[..., Done]
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
@@ -109,3 +128,36 @@ def run_of(smf: Smf) -> Callable[..., str]:
         return str(smf("run", file, "--json", *arguments).json["run"])
 
     return run
+
+
+@pytest.fixture
+def start(command: list[str], folder: Path) -> Iterator[Start]:
+    """Start `smf`; what is left of it in the end is killed."""
+    os.mkfifo(folder / "began")
+    os.mkfifo(folder / "gate")
+    (folder / "blocking.toml").write_text(BLOCKING)
+    (folder / "sleeping.toml").write_text(SLEEPING)
+    (folder / "deaf.py").write_text(DEAF)
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*arguments: str, **options: object) -> subprocess.Popen[str]:
+        process: subprocess.Popen[str] = subprocess.Popen(  # type: ignore[call-overload]  # whatever a test needs
+            [*command, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def step_began(folder: Path) -> None:
+    """Wait for the step to say so."""
+    (folder / "began").open().close()

@@ -72,13 +72,15 @@ def test_a_wrong_time_is_a_usage_error(smf: Smf, text: str) -> None:
 # --- 37: names of runs
 
 COMMANDS_ON_RUNS = ["status", "events", "graph", "resume", "retry", "pause", "cancel"]
+#: Those that take more than a run -> the rest of what they take.
+TELLING_COMMANDS = {"approve": ["a"], "reject": ["a"], "signal": ["go"], "resolve": ["a", "--as", "failed"]}
 
 
-@pytest.mark.parametrize("name", COMMANDS_ON_RUNS)
+@pytest.mark.parametrize("name", [*COMMANDS_ON_RUNS, *TELLING_COMMANDS])
 def test_case_37_a_run_that_is_not_there_is_not_found(smf: Smf, run_of: Callable[..., str], name: str) -> None:
     run_of("good.toml")
     for text in ("absent", "' OR 1=1 --", "%", "_", "x" * 10_000, "", "@first", "a\x00b", "..", "*"):
-        done = smf(name, text)
+        done = smf(name, text, *TELLING_COMMANDS.get(name, []))
 
         assert (done.code, done.out) == (4, "")
         assert done.err.startswith("error[run.not_found]: no run ")
@@ -93,10 +95,10 @@ def test_case_37_paths_and_bytes_name_no_run(smf: Smf, run_of: Callable[..., str
     assert smf(name, "x\udcff").code == 2
 
 
-@pytest.mark.parametrize("name", COMMANDS_ON_RUNS)
+@pytest.mark.parametrize("name", [*COMMANDS_ON_RUNS, *TELLING_COMMANDS])
 def test_case_37_a_prefix_that_several_runs_share_lists_them(smf: Smf, run_of: Callable[..., str], name: str) -> None:
     runs = [run_of("good.toml", "--run-id", run) for run in ("same-1", "same-2")]
-    done = smf(name, "same", "--json")
+    done = smf(name, "same", *TELLING_COMMANDS.get(name, []), "--json")
 
     assert done.code == 2
     assert done.json["error"]["kind"] == "usage.ambiguous"

@@ -151,6 +151,7 @@ def test_run_with_json_is_one_object(smf: Any) -> None:
         "outputs": {"text": "hello you"},
         "steps": {"greet": {"state": "completed", "attempt": 1, "error": None}},
         "error": None,
+        "waiting": [],
     }
 
 
@@ -352,9 +353,25 @@ def test_list_without_runs(smf: Any, folder: Path) -> None:
     assert smf("list", "--json").json == {"runs": []}
 
 
-@pytest.mark.parametrize("name", ["list", "status", "events", "graph", "pause", "cancel", "resume", "retry"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "list",
+        "status @last",
+        "events @last",
+        "graph @last",
+        "pause @last",
+        "cancel @last",
+        "resume @last",
+        "retry @last",
+        "approve @last step",
+        "reject @last step",
+        "signal @last event",
+        "resolve @last step --as failed",
+    ],
+)
 def test_a_store_that_is_named_must_exist(smf: Any, folder: Path, name: str) -> None:
-    done = smf(name, *([] if name == "list" else ["@last"]), "--db", "gone.db")
+    done = smf(*name.split(), "--db", "gone.db")
 
     assert (done.code, done.out) == (6, "")
     assert "name an existing store with --db" in done.err

@@ -91,3 +91,16 @@ def test_a_file_that_cannot_be_written_is_told(smf: Smf) -> None:
 
     assert (done.code, done.out) == (2, "")
     assert "usage.output" in done.err
+
+
+@pytest.mark.parametrize(
+    ("suffix", "begins"), [("svg", "<svg"), ("dot", "digraph"), ("mmd", "flowchart"), ("json", "{"), ("txt", "fine")]
+)
+def test_the_name_of_the_file_says_the_form_unless_an_option_does(
+    smf: Smf, folder: Path, suffix: str, begins: str
+) -> None:
+    smf("graph", "bad.toml", "-o", f"drawn.{suffix}")
+    smf("graph", "bad.toml", "--format", "mermaid", "-o", f"told.{suffix}")
+
+    assert (folder / f"drawn.{suffix}").read_text().startswith(begins)
+    assert (folder / f"told.{suffix}").read_text().startswith("flowchart")

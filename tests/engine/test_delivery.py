@@ -168,6 +168,18 @@ def test_what_a_transaction_writes_is_there_exactly_if_its_step_completed(
     assert booked(store) == effects
 
 
+def test_what_a_failed_attempt_wrote_in_its_transaction_is_not_there(store: str) -> None:
+    workflow = smf.Workflow("shop")
+    policy = smf.RetryPolicy(max_attempts=2, delay=0.001)
+    workflow.call("book", "book", transaction=True, output_schema={"type": "integer"}, retry=policy)
+    with engine_on(store) as engine:
+        run = engine.run(workflow)
+
+    assert run.steps["book"].error is not None
+    assert (run.steps["book"].error.kind, run.steps["book"].attempt) == ("step.schema", 2)
+    assert booked(store) == []
+
+
 def test_a_transaction_reaches_nothing_that_belongs_to_the_store(store: str) -> None:
     def forge(connection: apsw.Connection) -> None:
         connection.execute("UPDATE runs SET state = 'completed'")

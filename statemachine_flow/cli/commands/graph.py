@@ -24,9 +24,11 @@ from statemachine_flow.views.picture import Picture, picture_of
 from statemachine_flow.views.tree import strokes_for, tree
 
 _SUFFIXES: Final = (".toml", ".yaml", ".yml", ".json")
+#: What the name of a file asks for where no format is named.
+_BY_SUFFIX: Final = {".svg": "svg", ".mmd": "mermaid", ".dot": "dot", ".gv": "dot", ".json": "json"}
 
 
-@click.command("graph", epilog=examples("smf graph review.toml", "smf graph @last --format svg -o run.svg"))
+@click.command("graph", epilog=examples("smf graph review.toml", "smf graph @last -o run.svg"))
 @click.argument("what", metavar="FILE|RUN", type=TEXT)
 @click.option("--format", "form", type=click.Choice(list(FORMS)), help="Only this one.")
 @click.option("-o", "--output", "target", metavar="FILE", type=TEXT, help="Write it to a file instead of stdout.")
@@ -39,6 +41,8 @@ def command(*, what: str, form: str | None, target: str | None, db: str | None, 
     tree and as a Mermaid flowchart; or as --format says: an SVG image, `dot` for Graphviz, or `json` for programs.
     """
     picture = picture_of(*_found(what, db))
+    if form is None and target is not None:
+        form = _BY_SUFFIX.get(Path(target).suffix.lower())
     text = _drawn(picture, "json" if as_json else form, is_file=target is not None)
     if target is None:
         write(text)

@@ -20,7 +20,7 @@ from statemachine_flow.cli.options import common_options, db_option, examples, r
 from statemachine_flow.cli.output import columns, paint_state, sanitize, to_json, write
 from statemachine_flow.cli.stores import reading_store
 from statemachine_flow.cli.times import date_and_time, span
-from statemachine_flow.cli.waiting import waiting_lines, waits_for
+from statemachine_flow.cli.waiting import uncertain_lines, waiting_lines, waits_for
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.view import Run, StepView
 
@@ -65,11 +65,7 @@ def _head(run: Run, engine: Engine, db: str | None) -> Iterator[tuple[str, str]]
     yield "ended", date_and_time(run.ended_at)
     if run.ended_at is not None:
         yield "took", span(seconds_of(run))
-    if (failure := failure_of(run)) is not None:
-        kind, text, where = failure
-        yield "error", sanitize(f"{kind}: {text}")
-        if where is not None:
-            yield "where", sanitize(where)
+    yield from _failure(run)
     if run.parent is not None:
         yield "parent", sanitize(f"run {run.parent[0]}, step {run.parent[1]}")
     if run.reason:
@@ -81,8 +77,23 @@ def _head(run: Run, engine: Engine, db: str | None) -> Iterator[tuple[str, str]]
     yield from _values("inputs", run.inputs)
     yield from _values("outputs", run.outputs)
     for lines in waiting_lines(run, engine.get, db):
-        yield from zip(("waits", *[""] * len(lines)), lines, strict=False)
+        yield from _under("waits", lines)
+    for lines in uncertain_lines(run, db):
+        yield from _under("uncertain", lines)
     yield "allowed", ", ".join(allowed_commands(run)) or "-"
+
+
+def _failure(run: Run) -> Iterator[tuple[str, str]]:
+    if (failure := failure_of(run)) is not None:
+        kind, text, where = failure
+        yield "error", sanitize(f"{kind}: {text}")
+        if where is not None:
+            yield "where", sanitize(where)
+
+
+def _under(name: str, lines: list[str]) -> Iterator[tuple[str, str]]:
+    """Lines of which only the first has a name."""
+    yield from zip((name, *[""] * (len(lines) - 1)), lines, strict=True)
 
 
 def _values(name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
