@@ -222,10 +222,7 @@ class Lifecycle:
             send_event=False,
         )
         #: trigger -> states it may be fired in
-        self.sources: Mapping[str, tuple[str, ...]] = {
-            trigger: tuple(edge.source for edge in edges if edge.trigger == trigger)
-            for trigger in dict.fromkeys(edge.trigger for edge in edges)
-        }
+        self.sources: Mapping[str, tuple[str, ...]] = _sources(edges)
         sources = {edge.source for edge in edges}
         #: States no edge leaves.
         self.terminal: frozenset[str] = frozenset(state for state in self.states if state not in sources)
@@ -269,6 +266,13 @@ class Lifecycle:
         edge = next(edge for edge in self.edges if edge.trigger == trigger and edge.source == state)
         rule = edge.why if edge.guard is None else edge.guard.__doc__ or edge.why
         return f"the guard did not hold: {rule.rstrip('.')}"
+
+
+def _sources(edges: Iterable[Edge]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for edge in edges:
+        found.setdefault(edge.trigger, []).append(edge.source)
+    return {trigger: tuple(sources) for trigger, sources in found.items()}
 
 
 def _as_transition(edge: Edge) -> dict[str, object]:

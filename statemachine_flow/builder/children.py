@@ -48,8 +48,8 @@ def children_of(
         >>> [child.definition.name for child in found.values()]
         ['inner']
     """
-    search = _Search(workflow, registered)
-    search.visit(workflow, workflow, ())
+    search = _Search(registered)
+    search.visit(workflow, workflow, (), _folder_of(workflow))
     if search.problems:
         raise DefinitionError(search.problems)
     return search.pins, search.found
@@ -57,48 +57,57 @@ def children_of(
 
 @final
 class _Search:
-    def __init__(self, top: Workflow, registered: Mapping[str, Any] | None) -> None:
+    def __init__(self, registered: Mapping[str, Any] | None) -> None:
         self.pins: dict[str, str] = {}
         self.found: dict[str, Workflow] = {}
         self.problems: list[Problem] = []
         self._registered = registered
-        self._root = _folder_of(top)
-        self._visited: set[str] = set()
+        #: Content hash of a workflow, and the folder that its files are looked for in.
+        self._visited: set[tuple[str, Path | None]] = set()
 
-    def visit(self, workflow: Workflow, document: Workflow, place: _Place) -> None:
+    def visit(self, workflow: Workflow, document: Workflow, place: _Place, root: Path | None) -> None:
         """Find the children of one workflow, then theirs.
 
         Args:
             workflow: where to look.
             document: the document that it stands in; itself, unless it is written inside another.
             place: where in that document.
+            root: the folder that no file lies out of; None if there are no files.
         """
-        content_hash = workflow.content_hash
-        if content_hash in self._visited:
+        content_hash, folder = workflow.content_hash, _folder_of(document)
+        if (content_hash, folder) in self._visited:
             return
-        self._visited.add(content_hash)
+        self._visited.add((content_hash, folder))
         for below, step in _child_steps(workflow.definition):
             assert isinstance(step.verb, Child)  # noqa: S101 - such steps are looked for
-            here = (*place, *below, "workflow")
-            child = self._find(document, here, step.verb.workflow)
-            if child is not None:
-                self.pins[pin(content_hash, step.verb.workflow)] = child.content_hash
-                self.found[child.content_hash] = child
-                is_inline = isinstance(step.verb.workflow, Definition)
-                self.visit(child, document if is_inline else child, here if is_inline else ())
+            here, reference = (*place, *below, "workflow"), step.verb.workflow
+            try:
+                child = self._find(document, reference, root)
+                if child is not None:
+                    self._pin(pin(content_hash, reference), child)
+            except DefinitionError as error:
+                self.problems += error.problems
+            except _Fault as fault:
+                self.problems.append(document.problem(fault.kind, fault.message, here, fault.hint))
+            else:
+                if child is not None and isinstance(reference, Definition):
+                    self.visit(child, document, here, root)
+                elif child is not None:
+                    self.visit(child, child, (), root if _is_file(reference) else _folder_of(child))
 
-    def _find(self, document: Workflow, place: _Place, reference: str | Definition) -> Workflow | None:
-        try:
-            if isinstance(reference, Definition):
-                return Workflow.of(reference)
-            if reference.lower().endswith(_SUFFIXES):
-                return as_workflow(self._file(document, reference))
-            return self._by_name(reference)
-        except DefinitionError as error:
-            self.problems += error.problems
-        except _Fault as fault:
-            self.problems.append(document.problem(fault.kind, fault.message, place, fault.hint))
-        return None
+    def _pin(self, name: str, child: Workflow) -> None:
+        """Keep what a step starts. What is the same in two folders has one definition, and so one child of a name."""
+        if self.pins.setdefault(name, child.content_hash) != child.content_hash:
+            message = "documents that are the same, in two folders, mean different files by one name"
+            raise _Fault("definition.include", message, "give one of them another `version`")
+        self.found[child.content_hash] = child
+
+    def _find(self, document: Workflow, reference: str | Definition, root: Path | None) -> Workflow | None:
+        if isinstance(reference, Definition):
+            return Workflow.of(reference)
+        if _is_file(reference):
+            return as_workflow(_file(document, reference, root))
+        return self._by_name(reference)
 
     def _by_name(self, name: str) -> Workflow | None:
         if self._registered is None:
@@ -109,18 +118,6 @@ class _Search:
             raise _Fault("definition.workflow", f"the engine has no workflow {name!r}", hint)
         return as_workflow(self._registered[name])
 
-    def _file(self, workflow: Workflow, reference: str) -> Path:
-        """The file of a child, which lies in the folder of the first document or below."""
-        if "://" in reference or Path(reference).is_absolute() or "\0" in reference:
-            raise _Fault("definition.include", f"{reference[:200]!r} is no path beside the document", _HINT)
-        path = _folder_of(workflow, self._root) / reference
-        real = Path(os.path.realpath(path))
-        if not real.is_relative_to(os.path.realpath(self._root)):
-            raise _Fault("definition.include", f"{reference[:200]!r} leads out of the document's folder", _HINT)
-        if not real.is_file():
-            raise _Fault("definition.include", f"there is no file {reference[:200]!r} beside the document", None)
-        return path
-
 
 class _Fault(Exception):  # noqa: N818 - it becomes a problem with a place
     def __init__(self, kind: str, message: str, hint: str | None) -> None:
@@ -129,13 +126,32 @@ class _Fault(Exception):  # noqa: N818 - it becomes a problem with a place
 
 
 _HINT: Final = "a child workflow lies in the folder of the document or below, and is named from there"
+_NO_FILE: Final = "the workflow comes from no file; give the engine the child by name, or write it inside"
 
 
-def _folder_of(workflow: Workflow, default: Path | None = None) -> Path:
-    """Where the paths of a workflow begin."""
-    if workflow.origin is not None:
-        return Path(workflow.origin).parent
-    return default if default is not None else Path.cwd()
+def _is_file(reference: str | Definition) -> bool:
+    return isinstance(reference, str) and reference.lower().endswith(_SUFFIXES)
+
+
+def _file(document: Workflow, reference: str, root: Path | None) -> Path:
+    """The file of a child, which lies in the folder of the first document or below."""
+    folder = _folder_of(document)
+    if folder is None or root is None:
+        raise _Fault("definition.include", f"{reference[:200]!r} lies beside no document", _NO_FILE)
+    if "://" in reference or Path(reference).is_absolute() or "\0" in reference:
+        raise _Fault("definition.include", f"{reference[:200]!r} is no path beside the document", _HINT)
+    path = folder / reference
+    real = Path(os.path.realpath(path))
+    if not real.is_relative_to(os.path.realpath(root)):
+        raise _Fault("definition.include", f"{reference[:200]!r} leads out of the document's folder", _HINT)
+    if not os.path.isfile(real):  # noqa: PTH113 - Path.is_file() raises for a name that is too long
+        raise _Fault("definition.include", f"there is no file {reference[:200]!r} beside the document", None)
+    return path
+
+
+def _folder_of(workflow: Workflow) -> Path | None:
+    """Where the paths of a document begin; None if it comes from no file."""
+    return None if workflow.origin is None else Path(workflow.origin).parent
 
 
 def _child_steps(definition: Definition) -> Iterator[tuple[_Place, Step]]:
@@ -146,10 +162,13 @@ def _child_steps(definition: Definition) -> Iterator[tuple[_Place, Step]]:
 
 def _in_level(steps: tuple[Step, ...], place: _Place) -> Iterator[tuple[_Place, Step]]:
     for step in steps:
-        here = (*place, step.id)
-        if isinstance(step.verb, Child):
-            yield here, step
-        elif isinstance(step.verb, Group):
-            yield from _in_level(step.verb.steps, (*here, "steps"))
-        if step.compensate is not None and isinstance(step.compensate.verb, Child):
-            yield (*here, "compensate"), step.compensate
+        yield from _in_step(step, (*place, step.id))
+
+
+def _in_step(step: Step, here: _Place) -> Iterator[tuple[_Place, Step]]:
+    if isinstance(step.verb, Child):
+        yield here, step
+    elif isinstance(step.verb, Group):
+        yield from _in_level(step.verb.steps, (*here, "steps"))
+    if step.compensate is not None:
+        yield from _in_step(step.compensate, (*here, "compensate"))

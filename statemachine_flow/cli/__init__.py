@@ -9,6 +9,8 @@ Layout:
     problems    what is wrong with a document, with the place and a caret; `github` for GitHub Actions
     carry       a run from its start to its rest: progress, signals, summary; shared by `run`, `resume` and `retry`
     control     what `pause` and `cancel` share
+    outside     what `approve`, `reject`, `signal` and `resolve` share; `actor` says who gives the command
+    waiting     what a run waits for, and the commands that say it
     signals     what Ctrl-C and its relatives do to a run
     progress    a run's progress, as lines; `live` shows it as a table on a terminal
     inputs      the inputs of a run, from the command line

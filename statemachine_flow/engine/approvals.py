@@ -38,9 +38,7 @@ def question(rules: Rules, node: Node) -> tuple[dict[str, Any], str]:
         "prompt": prompt,
         "choices": list(verb.choices),
         "approvers": list(asked.approvers),
-        "form": {
-            name: {"type": field.type, "required": field.must_be_given} for name, field in asked.fields().items()
-        },
+        "form": {name: {"type": field.type, "required": field.must_be_given} for name, field in asked.fields().items()},
     }
     digest = hashlib.blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_SIZE)
     read = {reference[1] for reference in template.references if reference[0] == "steps" and len(reference) > 1}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, final
 
 from statemachine_flow.clock import Clock
+from statemachine_flow.engine import outside
 from statemachine_flow.engine.decide import Decider
 from statemachine_flow.engine.outcome import Outcome
 from statemachine_flow.lifecycle import RunState
@@ -84,6 +85,7 @@ def _decide(target: Target, reason: str, by: str | None, data: Mapping[str, Any]
 
 def _resolve(target: Target, _reason: str, by: str | None, data: Mapping[str, Any]) -> None:
     path, as_ = data["step"], data["as"]
+    outside.require_cut_off(target.decider, target.decider.node(path))
     outcome = target.as_completed(target.decider.node(path), data["output"]) if as_ == "completed" else None
     target.tell(lambda decider, now: decider.resolve(now, path, as_, outcome, by))
 

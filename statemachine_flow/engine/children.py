@@ -63,7 +63,7 @@ class Children:
         if fold.created.parent != (parent.fold.id, node.path):
             raise ConflictError(f"the run id {run_id} is taken", kind="run.conflict", run=run_id)
         if worker is None and fold.state in RUN_AT_REST:
-            self._report(parent, node, run_id, _outcome_of(fold))
+            self._report(parent, node, run_id, _outcome_of(fold), fold.ended_at)
             return
         if worker is None:
             core.share(fold.created.definition, parent.fold.created.definition)
@@ -139,7 +139,7 @@ class Children:
             return
         error = child.finished.exception()
         if error is None and child.fold.state in RUN_AT_REST:
-            self._report(parent, node, run_id, _outcome_of(child.fold))
+            self._report(parent, node, run_id, _outcome_of(child.fold), child.fold.ended_at)
         elif isinstance(error, SmfError) and error.kind not in _TAKEN:
             parent.end(error)  # a full disk, a bug: what became of the child is known only when they are taken up again
         else:
@@ -152,13 +152,13 @@ class Children:
             row = core.store.row(run_id)
             if core.workers.get(parent.fold.id) is not parent:
                 del self._elsewhere[run_id]
-            elif row is None or row.state in RUN_AT_REST or (row.owner is None and row.state != RunState.PAUSED):
+            elif row is None or (row.owner is None and row.state != RunState.PAUSED):
                 self.start(parent, StartChild(node, run_id))
 
-    def _report(self, parent: Worker, node: Node, run_id: str, outcome: Outcome) -> None:
+    def _report(self, parent: Worker, node: Node, run_id: str, outcome: Outcome, ended_at: int | None = None) -> None:
         self._elsewhere.pop(run_id, None)
         if self._core.workers.get(parent.fold.id) is parent:
-            parent.hear(lambda decider, now: decider.child_ended(node.path, run_id, outcome, now))
+            parent.hear(lambda decider, now: decider.child_ended(node.path, run_id, outcome, now, ended_at=ended_at))
 
 
 def _outcome_of(fold: RunFold) -> Outcome:

@@ -47,12 +47,15 @@ def steps_of(definition: Definition) -> Iterator[tuple[Path, Step]]:
 
 def _steps_in(steps: tuple[Step, ...], path: Path) -> Iterator[tuple[Path, Step]]:
     for step in steps:
-        place = (*path, step.id)
-        yield place, step
-        if step.compensate is not None:
-            yield (*place, "compensate"), step.compensate
-        if isinstance(step.verb, Group):
-            yield from _steps_in(step.verb.steps, (*place, "steps"))
+        yield from _within(step, (*path, step.id))
+
+
+def _within(step: Step, place: Path) -> Iterator[tuple[Path, Step]]:
+    yield place, step
+    if step.compensate is not None:
+        yield from _within(step.compensate, (*place, "compensate"))
+    if isinstance(step.verb, Group):
+        yield from _steps_in(step.verb.steps, (*place, "steps"))
 
 
 def code_digests(engine: Engine, workflow: Workflow) -> dict[str, str]:
@@ -105,6 +108,15 @@ def check_code(engine: Engine, worker: Worker) -> None:
     """Compare a run's functions with those it began with; pause the run if it, or one below it, cannot go on."""
     if worker.fold.state != RunState.RUNNING:
         return
+    fault, remark = compare_code(engine, worker)
+    if fault is not None:
+        worker.tell(lambda decider, now: decider.pause(now, fault, None, interrupt=False))
+    elif remark is not None:
+        worker.tell(lambda decider, now: decider.note(now, remark))
+
+
+def compare_code(engine: Engine, worker: Worker) -> tuple[str | None, str | None]:
+    """What keeps a run from going on with its functions as they are now, and else what is to be noted of them."""
     created = worker.fold.created
     try:
         now = code_digests(engine, Workflow.of(worker.decider.plan.definition))
@@ -112,14 +124,8 @@ def check_code(engine: Engine, worker: Worker) -> None:
             engine.code_of(content_hash, created.definition)
     except SmfError as error:
         texts = [problem.message for problem in error.problems] if isinstance(error, DefinitionError) else [str(error)]
-        missing = f"code_missing: {'; '.join(texts)}"
-        worker.tell(lambda decider, at: decider.pause(at, missing, None, interrupt=False))
-        return
-    began_with = created.code
-    changed = ", ".join(name for name, digest in began_with.items() if now.get(name, digest) != digest)
-    if changed and engine.strict_code:
-        reason = f"code_changed: {changed}"
-        worker.tell(lambda decider, at: decider.pause(at, reason, None, interrupt=False))
-    elif changed:
-        remark = f"code changed since the run began: {changed}"
-        worker.tell(lambda decider, at: decider.note(at, remark))
+        return f"code_missing: {'; '.join(texts)}", None
+    changed = ", ".join(name for name, digest in created.code.items() if now.get(name, digest) != digest)
+    if not changed:
+        return None, None
+    return (f"code_changed: {changed}" if engine.strict_code else None), f"code changed since the run began: {changed}"

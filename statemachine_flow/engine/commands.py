@@ -24,9 +24,10 @@ class Timer(msgspec.Struct, frozen=True):
 
 
 class Abort(msgspec.Struct, frozen=True):
-    """Give up the attempt under way of a step."""
+    """Give up an attempt."""
 
     path: str
+    attempt: int
     reason: str
 
 

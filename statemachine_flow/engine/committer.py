@@ -68,7 +68,7 @@ class Committer:
         for transaction in transactions:
             self._transact(transaction)
         changed, self._changed = self._changed, {}
-        taken = [(worker, write) for worker in changed if (write := worker.take()) is not None]
+        taken = [(worker, write) for worker in changed if (write := self._take(worker)) is not None]
         if not taken:
             self._scheduled = False
             self._again()
@@ -81,6 +81,14 @@ class Committer:
             # A thread would cost two hops, and nothing else could use the time.
             self._kept(taken, lambda: self._store.commit([write for _, write in taken]))
 
+    def _take(self, worker: Worker) -> NewRun | Write | None:
+        """The worker's next write; a bug in one run must not keep the others from being written."""
+        try:
+            return worker.take()
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the run is told
+            self._lose([worker], _bug(error))
+            return None
+
     def _kept(self, taken: list[tuple[Worker, NewRun | Write]], commit: Callable[[], Any]) -> None:
         self._scheduled = False
         workers = [worker for worker, _ in taken]
@@ -89,14 +97,21 @@ class Committer:
         except SmfError as error:
             self._lose(workers, error)
         except BaseException as error:  # noqa: BLE001 - a bug must not leave callers waiting for ever
-            self._lose(workers, SmfError(f"committing failed: {type(error).__name__}: {error}"))
+            self._lose(workers, _bug(error))
         else:
             for worker, write in taken:
-                if worker.fold.id in refused:
-                    worker.end(_refusal(worker, write))
-                else:
-                    worker.committed()
+                self._act(worker, write, is_kept=worker.fold.id not in refused)
         self._again()
+
+    def _act(self, worker: Worker, write: NewRun | Write, *, is_kept: bool) -> None:
+        """Go on after a commit."""
+        if not is_kept:
+            worker.end(_refusal(worker, write))
+            return
+        try:
+            worker.committed()
+        except BaseException as error:  # noqa: BLE001 - as in `_take`
+            self._lose([worker], _bug(error))
 
     def _transact(self, transaction: Transaction) -> None:
         """The attempt's effect and the records of its completion are kept together, or neither is."""
@@ -119,13 +134,13 @@ class Committer:
                 self._lose([worker], error)
             else:
                 transaction.report(failed(error))
-            return
-        if not taken:
-            transaction.report(outcomes[0])
-        elif is_kept:
-            worker.committed()
+        except BaseException as error:  # noqa: BLE001 - as in `_take`
+            self._lose([worker], _bug(error))
         else:
-            worker.end(_refusal(worker, taken[0]))
+            if taken:
+                self._act(worker, taken[0], is_kept=is_kept)
+            else:
+                transaction.report(outcomes[0])
 
     def _again(self) -> None:
         if self._changed or self._transactions:
@@ -135,6 +150,10 @@ class Committer:
     def _lose(workers: Iterable[Worker], error: SmfError) -> None:
         for worker in workers:
             worker.end(error)
+
+
+def _bug(error: BaseException) -> SmfError:
+    return SmfError(f"committing failed: {type(error).__name__}: {error}")
 
 
 def _refusal(worker: Worker, write: NewRun | Write) -> ConflictError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final, final
 
@@ -14,7 +14,7 @@ from statemachine_flow.builder import Workflow
 from statemachine_flow.clock import Clock, Timer
 from statemachine_flow.engine.asked import Rehearsal, carry_out
 from statemachine_flow.engine.children import Children
-from statemachine_flow.engine.code import check_code, code_digests
+from statemachine_flow.engine.code import check_code, code_digests, compare_code
 from statemachine_flow.engine.commands import StartChild, StopChild
 from statemachine_flow.engine.committer import Committer, Transaction
 from statemachine_flow.engine.decide import Decider
@@ -27,7 +27,7 @@ from statemachine_flow.errors import ConflictError, NotFoundError, SmfError, Sto
 from statemachine_flow.executors.thread import ThreadExecutor
 from statemachine_flow.functions import Function, Functions
 from statemachine_flow.journal import Created, Record, RunFold
-from statemachine_flow.lifecycle import RUN_AT_REST, RunState
+from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState
 from statemachine_flow.model import Definition
 from statemachine_flow.plan import Plan
 from statemachine_flow.secrets import SecretSource
@@ -38,6 +38,8 @@ from statemachine_flow.stores.base import NewRun, Request, RunRow, Store, Write
 _PLANS_KEPT: Final = 16
 #: How often an engine with runs looks for requests of other processes: the store's change counter is read, no more.
 WATCH_SECONDS: Final = 0.5
+#: By how many seconds the wall clock has to have moved against the monotonic one to be looked at again.
+_JUMP: Final = 1.0
 
 Listener = Callable[[str, Record], None]
 
@@ -90,6 +92,7 @@ class Core:
         self._committer = Committer(store, self.threads, self._is_busy)
         self._watch: Timer | None = None
         self._seen_version = -1
+        self._offset = clock.now() / 1e6 - clock.monotonic()
         self._plans: dict[str, Plan] = {}
         #: Content hash -> the functions that came with that workflow, for its runs alone.
         self._own_functions: dict[str, Mapping[str, Function]] = {}
@@ -107,6 +110,8 @@ class Core:
             del self.workers[worker.fold.id]
             self.children.left(worker)
             self.idles(worker)
+            if worker.fold.state in RUN.terminal:
+                self.secrets.forget(worker.fold.id)
         if not self.workers and self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -326,8 +331,7 @@ class Core:
         decider = self._decider(plan, fold)
         worker = self._put_to_work(decider, row.epoch + 1, None, listener)
         worker.tell(lambda decider, now: decider.recover(now, _gone(row)))
-        for request in self.store.requests(run_id):
-            self._grant(worker, request)  # before anything begins that was asked to end
+        self._grant_all(worker, self.store.requests(run_id))  # before anything begins that was asked to end
         return worker
 
     def go_on(self, worker: Worker, by: str | None) -> None:
@@ -337,6 +341,7 @@ class Core:
         if worker.fold.state == RunState.RUNNING:
             check_code(self, worker)
             worker.start_clock()
+            worker.tell(Decider.catch_up)
             worker.tell(lambda decider, now: decider.pause_if_uncertain(now, verify=True))
         worker.tell(lambda decider, now: decider.advance(now))
 
@@ -390,6 +395,7 @@ class Core:
 
     def _look_for_requests(self) -> None:
         self._watch = self.clock.call_later(WATCH_SECONDS, self._look_for_requests)
+        self._look_at_clock()
         version = self.store.version()
         if version == self._seen_version:
             return
@@ -399,6 +405,22 @@ class Core:
             worker = self.workers.get(request.run_id)
             if worker is not None:
                 self._grant(worker, request)
+
+    def _grant_all(self, worker: Worker, requests: Sequence[Request]) -> None:
+        """Do what was asked while nobody worked on a run; if its functions are gone, nothing begins for that."""
+        if requests:
+            worker.decider.holds = compare_code(self, worker)[0] is not None
+        for request in requests:
+            self._grant(worker, request)
+        worker.decider.holds = False
+
+    def _look_at_clock(self) -> None:
+        """Timers run by the monotonic clock; if the other one was set, or the machine slept, moments come otherwise."""
+        offset = self.clock.now() / 1e6 - self.clock.monotonic()
+        if abs(offset - self._offset) > _JUMP:
+            self._offset = offset
+            for worker in list(self.workers.values()):
+                worker.hear(lambda decider, _now: decider.set_moments())
 
     def _grant(self, worker: Worker, request: Request) -> None:
         """Do what was asked; a request the lifecycle refuses by now is answered by being dropped."""

@@ -45,6 +45,8 @@ class Decider(Rules):
         super().__init__(plan, fold, names, rng)
         #: A timer fell due, and what follows from it has not begun yet.
         self.is_behind = False
+        #: Nothing begins for now; it does with the next `advance` after that.
+        self.holds = False
         unwind.open_again(self)
 
     def look_again(self) -> None:
@@ -112,6 +114,12 @@ class Decider(Rules):
         self.set_timers()
         self._follow_children()
 
+    def catch_up(self, now: int) -> None:
+        """Hear of timers that fell due while nothing was heard, before anything begins that they would have stopped."""
+        late = [step for step in self.fold.steps.values() if step.due is not None and step.due <= now]
+        for path, due in sorted(((step.id, step.due) for step in late), key=lambda timer: timer[1] or 0):
+            self.due(path, due or 0, now)
+
     def ended(self, path: str, attempt: int, outcome: Outcome, now: int) -> None:
         """An attempt ended. One that is no longer the step's current attempt changes nothing."""
         step = self.fold.steps.get(path)
@@ -130,16 +138,18 @@ class Decider(Rules):
                 endings.finish(self, node, outcome, now)
         self.advance(now)
 
-    def child_ended(self, path: str, run_id: str, outcome: Outcome, now: int) -> None:
-        """The child run of a step came to rest; one that the step no longer waits for changes nothing."""
+    def child_ended(self, path: str, run_id: str, outcome: Outcome, now: int, *, ended_at: int | None = None) -> None:
+        """The child run of a step came to rest, when `ended_at` says; one that is not waited for changes nothing."""
         step = self.fold.steps.get(path)
         if step is None or step.state != "waiting" or step.waits is None or step.waits.run != run_id:
             return
         node = self.frontier.nodes[path]
         self.frontier.child_ended(node)
-        if path in self.expired:
-            self.expired.discard(path)
-            outcome = openings.timed_out_child(node) if outcome.status != "completed" else outcome
+        # The process that stopped it may have died before it could say so.
+        is_late = step.due is not None and ended_at is not None and ended_at >= step.due
+        if (path in self.expired or is_late) and outcome.status != "completed":
+            outcome = openings.timed_out_child(node)
+        self.expired.discard(path)
         if self.frontier.is_stopped(node) and outcome.status != "completed":
             self.add("step.cancel", Reason(reason=self.stop_reason(node)), now, path)
             endings.settle(self, node, now)
@@ -205,6 +215,7 @@ class Decider(Rules):
         if was_paused:
             self.look_again()
             self.set_timers()
+            self._follow_children()
         if self.fold.unwinding is None:
             self.frontier.give_up(self.frontier.root, _CANCELLED)
             resets.cancel_idle(self, self.frontier.root, "the run was cancelled", now)
@@ -294,7 +305,8 @@ class Decider(Rules):
             now: the time.
             begins: whether anything may begin by now; if not, it has to be called again.
         """
-        self.is_behind = self.is_behind and not begins
+        begins = begins and not self.holds
+        self.is_behind = (self.is_behind or self.holds) and not begins
         while self.fold.state in AT_WORK:
             frontier = self.frontier
             if frontier.over:

@@ -46,16 +46,21 @@ def finish(rules: Rules, node: Node, outcome: Outcome, now: int) -> None:
             return
     except SmfError as error:
         # Only a result that is not as it should be may be better next time.
-        fail(rules, node, failed(error), now, may_retry=error.kind in ("step.schema", "step.outputs"))
+        fail(rules, node, _failed_after(outcome, error), now, may_retry=error.kind in ("step.schema", "step.outputs"))
         return
     if node.scope.kind == "states":
         try:
             target = _route(rules, node, _as_completed(rules, node, outcome), ended=True)
         except SmfError as error:  # the token has nowhere to go, whatever the step itself may do without
-            fail(rules, node, failed(error), now, may_retry=False, forgivable=False)
+            fail(rules, node, _failed_after(outcome, error), now, may_retry=False, forgivable=False)
             return
     _complete(rules, node, outcome, now, target)
     settle(rules, node, now, target)
+
+
+def _failed_after(outcome: Outcome, error: SmfError) -> Outcome:
+    """The outcome of a body that ended well, but whose result cannot be used; what it used up is used up."""
+    return msgspec.structs.replace(failed(error), signal=outcome.signal, usage=outcome.usage)
 
 
 def settle(rules: Rules, node: Node, now: int, target: str | None = None, *, feedback: msgspec.Raw = ABSENT) -> None:
@@ -137,7 +142,7 @@ def fail(
                 target = _route_of_unfinished(rules, node, "failed", error)
             except SmfError as fault:  # the loop is over its bound
                 error, optional = failed(fault).error or error, False
-        data = Failed(error=error, optional=optional, next=target, usage=outcome.usage)
+        data = Failed(error=error, optional=optional, next=target, signal=outcome.signal, usage=outcome.usage)
         rules.add("step.fail", data, now, node.path)
         settle(rules, node, now, target)
         return

@@ -41,9 +41,9 @@ async def start(
     stored, secrets = split_secrets(definition, complete_inputs(definition, inputs, cwd, find=find))
     values = encode_value(stored)
     core.bring(content_hash, workflow.functions)
-    core.secrets.give(run_id_or_new, secrets)
+    again = partial(_again, core, run_id_or_new, content_hash, values, secrets, listener)
     if run_id is not None and core.store.row(run_id) is not None:
-        return await _again(core, run_id, content_hash, values, listener)
+        return await again()
     pins, children = children_of(workflow, core.workflows)
     for child in children.values():
         core.bring(child.content_hash, {**workflow.functions, **child.functions})
@@ -60,13 +60,14 @@ async def start(
         children=pins,
     )
     bodies = {child.content_hash: encode_definition(child.definition) for child in children.values()}
+    core.secrets.give(run_id_or_new, secrets)
     worker = core.begin(run_id_or_new, definition, created, listener, children=bodies)
     try:
         await asyncio.shield(worker.durable)  # a caller that gives up does not give up for others
     except ConflictError as error:
         if error.kind != "run.conflict":
             raise
-        return await _again(core, worker.fold.id, content_hash, values, listener)
+        return await again()
     return worker
 
 
@@ -76,7 +77,9 @@ async def until_durable(core: Core, run_id: str) -> None:
         await asyncio.wait((worker.durable,))
 
 
-async def _again(core: Core, run_id: str, content_hash: str, values: bytes, listener: Listener | None) -> Worker | Run:
+async def _again(  # noqa: PLR0917 - what a run begins with
+    core: Core, run_id: str, content_hash: str, values: bytes, secrets: Mapping[str, str], listener: Listener | None
+) -> Worker | Run:
     """A run with a chosen id exists: it is this one, and goes on if it can, or somebody else's."""
     row = core.row(run_id)
     plan, fold = core.load(row)
@@ -86,6 +89,7 @@ async def _again(core: Core, run_id: str, content_hash: str, values: bytes, list
         )
     if fold.state in RUN_AT_REST:
         return view_of(plan, fold, row, core.store)
+    core.secrets.give(run_id, secrets)
     worker = core.take_hold(run_id, listener=listener)
     await go_on(core, worker, None)
     return worker

@@ -217,7 +217,9 @@ def _begin_approval(rules: Rules, node: Node, now: int) -> None:
 def fell_due(rules: Rules, node: Node, step: StepFold, now: int) -> None:
     """The time until which a step waits has come."""
     on = step.waits.on if step.waits is not None else ""
-    if on == "timer":
+    if on == "timer" and rules.waits_for_moment(node.path) and step.due is not None and now < step.due:
+        rules.wake(node.path, step.due)  # the clock was set back
+    elif on == "timer":
         endings.finish(rules, node, _NOTHING, now)
     elif on == "event":
         verb = node.step.verb
@@ -230,7 +232,7 @@ def fell_due(rules: Rules, node: Node, step: StepFold, now: int) -> None:
             )
     elif on == "approval":
         _decide_by_deadline(rules, node, now)
-    elif on == "steps" and node.inner is not None:
+    elif on == "steps" and node.inner is not None and not node.inner.is_over:
         error = _timed_out(f"the attempt took longer than {node.step.timeout:g} s").error
         assert error is not None  # noqa: S101 - it was just made
         rules.frontier.give_up(node.inner, error)

@@ -70,6 +70,18 @@ def _reject(rules: Rules, node: Node, on_reject: str | Rewind, decision: Mapping
         endings.fail(rules, node, failed(error), now, may_retry=False)
 
 
+def require_cut_off(rules: Rules, node: Node) -> None:
+    """Refuse to say what became of a step of which that is known.
+
+    Raises:
+        ConflictError: `run.refused`: the step is not interrupted.
+    """
+    state = rules.fold.state_of(node.path)
+    if state != "interrupted":
+        message = f"step '{node.path}' is {state}: there is nothing to resolve"
+        raise ConflictError(message, kind="run.refused", run=rules.fold.id)
+
+
 def resolve(rules: Rules, node: Node, as_: str, outcome: Outcome | None, now: int, by: str | None) -> None:  # noqa: PLR0917 - what is said of an attempt
     """Somebody, or `verify`, says what became of an attempt that was cut off.
 
@@ -84,10 +96,7 @@ def resolve(rules: Rules, node: Node, as_: str, outcome: Outcome | None, now: in
     Raises:
         ConflictError: `run.refused`: the step is not interrupted.
     """
-    state = rules.fold.state_of(node.path)
-    if state != "interrupted":
-        message = f"step '{node.path}' is {state}: there is nothing to resolve"
-        raise ConflictError(message, kind="run.refused", run=rules.fold.id)
+    require_cut_off(rules, node)
     who = by or "somebody"
     if outcome is not None:
         endings.finish(rules, node, outcome, now)

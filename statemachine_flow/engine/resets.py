@@ -138,6 +138,7 @@ def rewind(  # noqa: PLR0917 - what a rewind is
                 rewound=True,
             )
     rules.frontier.reopen(scope)
+    rules.set_timers()
 
 
 def cancel(rules: Rules, node: Node, reason: str, now: int) -> None:

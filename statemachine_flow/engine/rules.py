@@ -11,6 +11,7 @@ from statemachine_flow.engine.results import Results
 from statemachine_flow.journal import Data, RunFold, StepFold
 from statemachine_flow.lifecycle import STEP_AT_REST
 from statemachine_flow.plan import Frontier, Node, Plan
+from statemachine_flow.steps.wait import Wait
 
 #: Run states in which steps may begin.
 AT_WORK: Final = ("running", "cancelling")
@@ -54,6 +55,8 @@ class Rules:
         self.rng = rng
         self.decision = Decision()
         self.frontier: Frontier = plan.frontier(fold)
+        #: The handlers that the end of the run asks for, once that is known.
+        self.phases: list[str] | None = None
         #: Steps whose child run is being stopped because it took too long.
         self.expired: set[str] = set()
 
@@ -79,7 +82,7 @@ class Rules:
     def abort(self, step: StepFold, reason: str, action: str = "cancel") -> None:
         """Give up what is under way of one step: its attempt, or its child run by `action`."""
         if step.state == "running":
-            self.decision.aborts.append(Abort(step.id, reason))
+            self.decision.aborts.append(Abort(step.id, step.attempt, reason))
         elif step.waits is not None:
             self.decision.child_stops.append(StopChild(step.waits.run, action))
 
@@ -103,3 +106,16 @@ class Rules:
         for step in self.fold.steps.values():
             if step.due is not None and step.state not in STEP_AT_REST and step.id in self.frontier.nodes:
                 self.wake(step.id, step.due)
+
+    def set_moments(self) -> None:
+        """Set the timer of each step anew that waits for a moment of the wall clock, which was set."""
+        if self.fold.state not in AT_WORK:
+            return
+        for step in self.fold.steps.values():
+            if step.state == "waiting" and step.due is not None and self.waits_for_moment(step.id):
+                self.wake(step.id, step.due)
+
+    def waits_for_moment(self, path: str) -> bool:
+        """Whether a step waits until a moment, not for a time."""
+        node = self.frontier.nodes.get(path)
+        return node is not None and isinstance(node.step.verb, Wait) and node.step.verb.wait.until is not None

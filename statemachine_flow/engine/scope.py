@@ -74,6 +74,7 @@ class RunNames:
         around: list[Node] = [node]
         current: Node | None = node
         while current is not None:
+            current = current.reader or current  # what undoes a step reads what that step may read
             scope = current.scope
             if scope.kind == "items":
                 _bind_item(current, scope, makers)

@@ -46,6 +46,7 @@ def go_on(rules: Rules, now: int) -> bool:
 
 def open_again(rules: Rules) -> None:
     """Open the handlers that were under way when a process before this one ended."""
+    rules.phases = None
     if rules.fold.unwinding is None:
         return
     for name in _phases(rules, rules.fold.unwinding.outcome):
@@ -91,6 +92,12 @@ def _end(rules: Rules, end: Unwinding, now: int) -> None:
 
 def _phases(rules: Rules, outcome: str) -> list[str]:
     """The handlers that an end asks for, in their order."""
+    if rules.phases is None:
+        rules.phases = _phases_of(rules, outcome)
+    return rules.phases
+
+
+def _phases_of(rules: Rules, outcome: str) -> list[str]:
     definition = rules.plan.definition
     names = []
     if outcome != "completed" and definition.compensate and next(_undoable(rules), None) is not None:

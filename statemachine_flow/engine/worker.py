@@ -28,7 +28,7 @@ from statemachine_flow.executors.thread import ThreadExecutor
 from statemachine_flow.expressions.values import to_text
 from statemachine_flow.functions import Functions
 from statemachine_flow.journal import Record
-from statemachine_flow.lifecycle import RUN_AT_REST
+from statemachine_flow.lifecycle import RUN_AT_REST, RunState
 from statemachine_flow.plan import Node
 from statemachine_flow.secrets import NO_SECRETS
 from statemachine_flow.steps.base import Attempt, ExecutableVerb, StepContext
@@ -190,7 +190,8 @@ class Worker:
 
     def look_idle(self) -> None:
         """Find out whether only the world can bring the run on."""
-        waits = not self._alive and not self.decider.has_records and self.decider.waits_for_world
+        is_still = not self._alive and not self._verifying and not self.decider.has_records
+        waits = is_still and self.decider.waits_for_world
         if not waits or not all(self.host.is_idle(run_id) for run_id in self.decider.child_runs()):
             self._is_at_work()
         elif not self.is_idle:
@@ -200,6 +201,7 @@ class Worker:
     def _is_at_work(self) -> None:
         if self.is_idle:
             self._idle = asyncio.get_running_loop().create_future()
+            self.host.idles(self)  # what waits for this run no longer waits for the world alone
 
     def take(self) -> NewRun | Write | None:
         """The next write, if there is something to write; `committed` or `lost` must follow."""
@@ -341,10 +343,13 @@ class Worker:
             names = self.decider.names(node)
             work = partial(run_in, planned=node.step, attempt=attempt, names=names)
             report = partial(self._report, launch)
-            self.host.transact(self, work, report)
+            self.host.transact(self, lambda connection: self._run_in(launch, work, connection), report)
             return
         # What one step sets in a context variable is nothing to the next; all begin with the starter's.
         task = asyncio.get_running_loop().create_task(self._run(launch, attempt), context=self._context.copy())
+        before = self._alive.get(node.path)
+        if before is not None and not before.context.stop_reason:  # a rewind gave it up at the same time
+            self._stop(before, "cancel")
         alive = self._alive[node.path] = _Alive(launch, attempt.context, task)
         self._is_at_work()
         if node.step.timeout is not None:
@@ -398,6 +403,12 @@ class Worker:
         itself = failed(asyncio.CancelledError("the step cancelled its own task"))
         asyncio.get_running_loop().call_later(_LOOP_END, self._ended, launch, itself)
 
+    def _run_in(self, launch: Launch, work: Callable[[Any], Outcome], connection: Any) -> Outcome:
+        """Do an attempt inside the store's transaction, unless it was given up since it was recorded."""
+        step = self.fold.steps[launch.node.path]
+        is_current = (step.state, step.attempt) == ("running", launch.attempt)
+        return work(connection) if is_current else Outcome(status="aborted")
+
     def _report(self, launch: Launch, outcome: Outcome) -> None:
         """An attempt that was done inside a transaction ended."""
         self.hear(lambda decider, now: decider.ended(launch.node.path, launch.attempt, outcome, now))
@@ -406,20 +417,31 @@ class Worker:
         """Ask the step's `verify` what became of the attempt that was cut off."""
         task = asyncio.get_running_loop().create_task(self._verified(node), context=self._context.copy())
         self._verifying.add(task)
-        task.add_done_callback(self._verifying.discard)
+        task.add_done_callback(self._verification_ended)
+
+    def _verification_ended(self, task: asyncio.Task[None]) -> None:
+        self._verifying.discard(task)
+        if not self.finished.done():
+            self.look_idle()
 
     async def _verified(self, node: Node) -> None:
+        redactor = NO_SECRETS
         try:
             attempt = self._attempt(node, self.fold.steps[node.path].attempt)
+            redactor = attempt.redactor
             verdict = await verify_attempt(node.step, attempt, self.decider.names(node))
             outcome = self.as_completed(node, verdict.output) if verdict.as_ == "completed" else None
         except asyncio.CancelledError:
             return
         except BaseException as error:  # noqa: BLE001 - whatever the function raises, a person has to say
-            reason = f"uncertain: {node.path}: {failed(error).error}"
-            self.hear(lambda decider, now: decider.pause(now, reason, None, interrupt=False))
+            if self.fold.state == RunState.RUNNING:  # else it was stopped meanwhile, and is asked again on resume
+                paths = ", ".join(each.path for each in self.decider.uncertain())
+                told = failed(error, redactor).error
+                reason = f"uncertain: {paths}: {told.message or told.name}" if told else f"uncertain: {paths}"
+                self.hear(lambda decider, now: decider.pause(now, reason, None, interrupt=False))
             return
-        self.hear(lambda decider, now: decider.resolve(now, node.path, verdict.as_, outcome, "its verify function"))
+        if self.fold.state_of(node.path) == "interrupted":  # and nobody else said it first
+            self.hear(lambda decider, now: decider.resolve(now, node.path, verdict.as_, outcome, "its verify function"))
 
     def as_completed(self, node: Node, output: Any) -> Outcome:
         """The outcome of an attempt of which somebody else says what it gave.
@@ -458,7 +480,7 @@ class Worker:
 
     def _abort(self, abort: Abort) -> None:
         alive = self._alive.get(abort.path)
-        if alive is not None:
+        if alive is not None and alive.launch.attempt == abort.attempt:
             self._stop(alive, abort.reason)
 
     def _stop(self, alive: _Alive, reason: str) -> None:

@@ -128,6 +128,8 @@ class Failed(Data, frozen=True):
     optional: bool = False
     #: In a level of states: where the token goes.
     next: str | None = None
+    #: Number of the `run.signal` record that it took.
+    signal: int | None = None
     usage: Usage | None = None
 
 

@@ -37,6 +37,11 @@ def _is_inside(node: Node, scope: Scope) -> bool:
     return current is scope
 
 
+def _is_due(step: StepFold | None) -> bool:
+    """Whether a step has still to begin, and waits for no time to do so."""
+    return step is None or (step.state == "pending" and step.due is None)
+
+
 @final
 class Frontier:
     """The open scopes of one run.
@@ -129,7 +134,10 @@ class Frontier:
         self._over_if_done(scope)
 
     def _stop_if_news(self, scope: Scope) -> None:
-        """A failure that was there when the run was last retried stops nothing any more."""
+        """A failure that was there when the run was last retried stops nothing any more; but a token stays where it is."""
+        if scope.kind == "states":
+            self._stop(scope)
+            return
         failed = (self.fold.steps[path] for path in self._known(scope))
         if any(
             step.state == "failed" and not step.forgiven and step.ended_seq > self.fold.retry_seq for step in failed
@@ -207,7 +215,7 @@ class Frontier:
             return
         node = self.node(scope, level[scope.state])
         step_fold = self.fold.steps.get(node.path)
-        if step_fold is None or (step_fold.state == "pending" and step_fold.due is None):
+        if step_fold is None or _is_due(step_fold):
             self.enqueue(node)
         elif step_fold.state not in STEP_AT_REST:
             self._meet(node, step_fold)
@@ -219,7 +227,7 @@ class Frontier:
         news = 0
         for place, key in enumerate(scope.keys):
             step_fold = self.fold.steps.get(item_path(holder.path, key))
-            if step_fold is None or (step_fold.state == "pending" and step_fold.due is None):
+            if step_fold is None or _is_due(step_fold):
                 continue
             node = self.item(scope, place)
             if step_fold.state in STEP_AT_REST:
@@ -250,7 +258,10 @@ class Frontier:
         self._offer_queue(scope)
 
     def reopen(self, scope: Scope) -> None:
-        """Build a scope anew after some of its steps were reset; what is under way in it stays as it is."""
+        """Build a scope anew after some of its steps were reset; what is under way in it stays as it is.
+
+        What was in line is in line no more: whoever calls this sets the timers again.
+        """
         kept: dict[str, Node] = {}
         for path, node in scope.nodes.items():
             if self.fold.state_of(path) in ("running", "waiting"):
@@ -259,14 +270,17 @@ class Frontier:
             else:
                 self._bury(node)
         scope.nodes = kept
-        scope.failed, scope.stopping, scope.blocked = 0, False, {}
-        if scope in self.stopping:
+        scope.failed, scope.blocked, scope.queue = 0, {}, []
+        if scope.stopping and scope.end is None:
+            scope.stopping = False
             self.stopping.remove(scope)
         if scope.level is not None:
             scope.missing = [len(step.needs) for step in scope.level.steps]
         self.fill(scope)
         for node in kept.values():
             node.is_kept = False
+            if node.inner is not None:  # what a failure kept from beginning there may begin now
+                self.reopen(node.inner)
 
     def _bury(self, node: Node) -> None:
         node.dead = True
@@ -310,7 +324,7 @@ class Frontier:
 
     def _offer(self, scope: Scope, step: PlannedStep) -> None:
         """The needs of a step are at rest: it runs or is skipped."""
-        if self.fold.state_of(scope.prefix + step.id) != "pending":
+        if not _is_due(self.fold.steps.get(scope.prefix + step.id)):
             return
         node = self.node(scope, step)
         if step.step.trigger_rule == "all_success":
@@ -330,8 +344,9 @@ class Frontier:
         return [end_of(step.state, step.forgiven) for step in folds]
 
     def enqueue(self, node: Node) -> None:
-        """Put a step in line for its next attempt."""
-        if not node.dead:
+        """Put a step in line for its next attempt, if it is not there already."""
+        if not node.dead and not node.in_line:
+            node.in_line = True
             heapq.heappush(self.ready[self.lane(node)], (node.order, next(self._serial), node))
 
     def lane(self, node: Node) -> str:
@@ -346,11 +361,15 @@ class Frontier:
         best: list[Any] | None = None
         for lane, queue in self.ready.items():
             while queue and (queue[0][2].dead or (self.stopping and self.is_stopped(queue[0][2]))):
-                heapq.heappop(queue)
+                heapq.heappop(queue)[2].in_line = False
             is_free = lane == _FREE or self.busy[lane] < self.limits[lane]
             if queue and is_free and (best is None or queue[0] < best[0]):
                 best = queue
-        return None if best is None else heapq.heappop(best)[2]
+        if best is None:
+            return None
+        node: Node = heapq.heappop(best)[2]
+        node.in_line = False
+        return node
 
     def next_skip(self) -> Node | None:
         """Take the next step whose join rule says skip; None when there is none."""
@@ -366,16 +385,18 @@ class Frontier:
         each = holder.step.step.for_each
         limit = (each.max_parallel if each is not None else None) or len(scope.keys)
         while scope.active < limit and scope.queue:
+            node = scope.queue.pop(0)
+            node.in_line = False
             scope.active += 1
-            self.enqueue(scope.queue.pop(0))
+            self.enqueue(node)
         while scope.active < limit and scope.next_item < len(scope.keys) and not scope.stopping:
             place = scope.next_item
             scope.next_item += 1
-            path = item_path(holder.path, scope.keys[place])
-            step_fold = self.fold.steps.get(path)
-            if step_fold is None or (step_fold.state == "pending" and step_fold.due is None):
-                scope.active += 1
-                self.enqueue(self.item(scope, place))
+            if _is_due(self.fold.steps.get(item_path(holder.path, scope.keys[place]))):
+                node = self.item(scope, place)
+                if not node.in_line:  # for its next round
+                    scope.active += 1
+                    self.enqueue(node)
 
     def rests(self, node: Node) -> None:
         """A node goes on later: of a loop, another item may take its place."""
@@ -388,15 +409,18 @@ class Frontier:
         if node.place < 0:
             self.enqueue(node)
             return
-        node.scope.queue.append(node)
-        node.scope.queue.sort(key=lambda node: node.place)
-        self._offer_items(node.scope)
+        if not node.in_line:
+            node.in_line = True
+            bisect.insort(node.scope.queue, node, key=lambda waiting: waiting.place)
+            self._offer_items(node.scope)
 
     def _offer_queue(self, scope: Scope) -> None:
-        for node in scope.queue:
-            if self.fold.state_of(node.path) == "pending":
+        while scope.next_item < len(scope.queue):
+            node = scope.queue[scope.next_item]
+            if self.fold.state_of(node.path) not in STEP_AT_REST:
                 self.enqueue(node)
                 return
+            scope.next_item += 1
 
     def listen(self, node: Node, event: str, key: str | None) -> None:
         """A node waits for a signal."""
@@ -457,7 +481,7 @@ class Frontier:
         """
         self._count_end(node, state, forgiven)
         scope = node.scope
-        if state == "failed" and not forgiven and not scope.stopping and self._stops(scope):
+        if state == "failed" and not forgiven and self._stops(scope):
             self._stop(scope)
         if scope.kind == "states":
             self._move_token(scope, target)
@@ -517,22 +541,27 @@ class Frontier:
         return int(len(scope.keys) * float(most.rstrip("%")) / 100 + 1e-9)
 
     def _stop(self, scope: Scope) -> None:
-        scope.stopping = True
-        self.stopping.append(scope)
+        if not scope.stopping:
+            scope.stopping = True
+            self.stopping.append(scope)
 
     def give_up(self, scope: Scope, error: ErrorInfo) -> None:
         """Let nothing begin in a scope any more, tolerant steps included."""
         scope.end = scope.end or error
         scope.is_over = False
-        if not scope.stopping:
-            self._stop(scope)
+        self._stop(scope)
+        self._over_if_done(scope)
 
     def is_stopped(self, node: Node) -> bool:
-        """Whether a node may not begin because something around it failed."""
+        """Whether a node may not begin because something around it failed.
+
+        An attempt that was under way then and was cut off is begun again, so that a death changes nothing.
+        """
+        was_under_way = self.fold.state_of(node.path) == "interrupted"
         tolerant = node.step.tolerant and node.place < 0
         scope: Scope | None = node.scope
         while scope is not None:
-            if scope.stopping and (scope.end is not None or not tolerant):
+            if scope.stopping and (scope.end is not None or not (tolerant or was_under_way)):
                 return True
             holder = scope.node
             if holder is None:
@@ -553,7 +582,7 @@ class Frontier:
         return None
 
     def _may_begin_in(self, scope: Scope) -> bool:
-        """Whether something tolerant is in line inside a stopping scope."""
+        """Whether something is in line inside a stopping scope: tolerant, or cut off when it was under way."""
         if scope.end is not None:
             return False
         waiting = (node for queue in self.ready.values() for _, _, node in queue if not node.dead)

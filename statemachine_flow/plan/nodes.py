@@ -43,7 +43,7 @@ class Node:
         place: of an item, its place in the list; -1 for a step, a loop as a whole included.
     """
 
-    __slots__ = ("dead", "inner", "is_kept", "is_loop", "order", "path", "place", "reader", "scope", "step")
+    __slots__ = ("dead", "in_line", "inner", "is_kept", "is_loop", "order", "path", "place", "reader", "scope", "step")
 
     def __init__(self, path: str, step: PlannedStep, scope: Scope, order: tuple[int, ...], place: int = -1) -> None:
         self.path = path
@@ -59,6 +59,8 @@ class Node:
         self.reader: Node | None = None
         #: It goes on while its scope is built anew.
         self.is_kept = False
+        #: It is in a queue to begin.
+        self.in_line = False
         #: Another node stands for its path by now.
         self.dead = False
 

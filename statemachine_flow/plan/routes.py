@@ -44,9 +44,9 @@ def route_machine(start: str, targets: Mapping[str, Iterable[str]]) -> Lifecycle
         >>> machine.allowed("gate")
         ('plan', 'end')
     """
-    states = dict.fromkeys([start, *targets, END])
+    states = {state: place for place, state in enumerate(dict.fromkeys([start, *targets, END]))}
     edges = [Edge(to, step, to, f"a route of '{step}'") for step, ways in targets.items() for to in ways]
-    return Lifecycle("level", states, tuple(sorted(edges, key=lambda edge: list(states).index(edge.trigger))))
+    return Lifecycle("level", states, tuple(sorted(edges, key=lambda edge: states[edge.trigger])))
 
 
 def choose(step: Step, holds: Callable[[str], bool], first_output: Callable[[], Any], *, ended: bool) -> str:

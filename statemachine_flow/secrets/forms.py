@@ -65,15 +65,26 @@ def _written(text: str) -> Iterator[str]:
         yield once
         yield once.replace("/", r"\/")
         yield json.dumps(once, ensure_ascii=in_ascii)[1:-1]  # JSON in JSON
-        yield once.replace("\\", "\\\\")  # JSON in a list or mapping as Python shows it
+        yield from _shown(once)  # JSON in a list or mapping as Python shows it
     for safe in _SAFE:
         yield quote(raw, safe=safe)
         yield quote_plus(raw, safe=safe)
-    for shown in (repr(text)[1:-1], ascii(text)[1:-1], repr(raw)[2:-1]):
-        # Which quotes are escaped depends on the text around.
-        plain = shown.replace(r"\'", "'")
-        yield from (plain, plain.replace("'", r"\'"), plain.replace('"', r"\""))
+    yield from _shown(text)
+    yield from _shown(repr(text)[1:-1])
+    yield from _quoted(repr(raw)[2:-1])
     yield shlex.quote(text).removeprefix("'").removesuffix("'")
+
+
+def _shown(text: str) -> Iterator[str]:
+    """As Python shows it, without quotes around it."""
+    yield from _quoted(repr(text)[1:-1])
+    yield from _quoted(ascii(text)[1:-1])
+
+
+def _quoted(shown: str) -> Iterator[str]:
+    """Which quotes are escaped depends on the text around."""
+    plain = shown.replace(r"\'", "'")
+    yield from (plain, plain.replace("'", r"\'"), plain.replace('"', r"\""))
 
 
 def _base64(raw: bytes) -> Iterator[str]:

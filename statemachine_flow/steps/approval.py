@@ -89,6 +89,10 @@ class Approval(Verb):
         if question.choices is not None and question.on_reject != "fail":
             message = "`on_reject` has no meaning beside `choices`: each of them completes the step"
             yield Finding("definition.unknown_field", message, ("approval", "on_reject"), about_key=True)
+        for name, field in question.form.items():
+            if isinstance(field, Input) and field.secret:
+                message = f"what is filled into '{name}' would stand in the journal"
+                yield Finding("definition.secret", message, ("approval", "form", name, "secret"))
         for name in {"decision", "by", "at", "reason", "digest"} & question.form.keys():
             message = f"a field of the form cannot be called '{name}'"
             yield Finding("definition.name", message, ("approval", "form", name), about_key=True)

@@ -191,7 +191,8 @@ class Database:
         What belongs to the store, and the transaction itself, are out of their reach.
         """
         connection = self._usable()
-        connection.authorizer = partial(_authorize, own_names())
+        # Numbers of requests are counted there; they must not come twice.
+        connection.authorizer = partial(_authorize, own_names() | {"sqlite_sequence"})
         try:
             yield connection
         finally:
@@ -256,10 +257,8 @@ class Database:
 
 
 #: What somebody with a lent connection may not do at all.
-_NEVER: Final = frozenset(
-    {apsw.SQLITE_TRANSACTION, apsw.SQLITE_ATTACH, apsw.SQLITE_DETACH, apsw.SQLITE_PRAGMA, apsw.SQLITE_REINDEX}
-)
-#: What is refused for a table, index or trigger of the store.
+_NEVER: Final = frozenset({apsw.SQLITE_TRANSACTION, apsw.SQLITE_ATTACH, apsw.SQLITE_DETACH, apsw.SQLITE_PRAGMA})
+#: What is refused for a table, index or trigger of the store; something temporary would hide what has its name.
 _CHANGES: Final = frozenset(
     {
         apsw.SQLITE_INSERT,
@@ -269,7 +268,9 @@ _CHANGES: Final = frozenset(
         apsw.SQLITE_DROP_INDEX,
         apsw.SQLITE_DROP_TRIGGER,
         apsw.SQLITE_CREATE_TRIGGER,
+        apsw.SQLITE_CREATE_TEMP_TABLE,
         apsw.SQLITE_CREATE_TEMP_TRIGGER,
+        apsw.SQLITE_CREATE_TEMP_VIEW,
         apsw.SQLITE_CREATE_INDEX,
         apsw.SQLITE_ALTER_TABLE,
     }
@@ -284,7 +285,9 @@ def _authorize(
     _database: str | None,
     _trigger: str | None,
 ) -> int:
-    if action in _NEVER or (action in _CHANGES and (first in ours or second in ours)):
+    if action in _NEVER or (
+        action in _CHANGES and not ours.isdisjoint(name.lower() for name in (first, second) if name)
+    ):
         return int(apsw.SQLITE_DENY)
     return int(apsw.SQLITE_OK)
 

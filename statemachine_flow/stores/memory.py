@@ -33,6 +33,7 @@ class MemoryStore:
         self._definitions: dict[str, bytes] = {}
         self._requests: dict[int, Request] = {}
         self._last_request = 0
+        self._writes = 0
         self._blobs: dict[str, bytes] = {}
         self._open = True
 
@@ -43,6 +44,7 @@ class MemoryStore:
             if row is None or row.epoch != epoch:
                 return False
             row.epoch, row.owner = epoch + 1, owner
+            self._writes += 1
             return True
 
     def release(self, run_id: str, epoch: int) -> None:
@@ -51,10 +53,12 @@ class MemoryStore:
             row = self._rows.get(run_id)
             if row is not None and row.epoch == epoch:
                 row.owner = None
+                self._writes += 1
 
     def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:
         """See `Store.commit`."""
         with self._usable():
+            self._writes += 1
             return [run_id for item in batch if (run_id := self._refuse(item))]
 
     def _refuse(self, item: NewRun | Write) -> str:
@@ -123,6 +127,9 @@ class MemoryStore:
     def request(self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"") -> int:  # noqa: PLR0917 - as in the contract
         """See `Store.request`."""
         with self._usable():
+            if run_id not in self._rows:
+                raise StoreError(f"no run {run_id[:100]!r} to ask something of", kind="store.io")
+            self._writes += 1
             self._last_request += 1
             self._requests[self._last_request] = Request(self._last_request, run_id, action, by, reason, at, data)
             return self._last_request
@@ -135,7 +142,7 @@ class MemoryStore:
     def version(self) -> int:
         """See `Store.version`."""
         with self._usable():
-            return self._last_request
+            return self._writes
 
     def open_blob(self) -> MemorySpill:
         """See `Store.open_blob`."""

@@ -286,17 +286,17 @@ def test_last_is_the_run_above_its_child_runs(smf: Smf, folder: Path) -> None:
 
 
 @posix
-def test_a_step_that_was_cut_off_is_resolved(start: Start, folder: Path, smf: Smf) -> None:
+def test_a_step_that_was_cut_off_is_resolved(start: Start, folder: Path, process: Smf) -> None:
     text = (folder / "blocking.toml").read_text() + 'steps.a.delivery = "at_most_once"\n'
     (folder / "blocking.toml").write_text(text + 'outputs.id = "${{ steps.a.output.id }}"\n')
     running = start("run", "blocking.toml", "--run-id", "r1")
     step_began(folder)
     running.kill()
     running.communicate()
-    first, again, status = smf("resume", "r1"), smf("resume", "r1", "--json"), smf("status", "r1")
-    resolved = smf("resolve", "r1", "a", "--as", "completed", "--output", '{"id": 7}')
-    twice = smf("resolve", "r1", "a", "--as", "failed")
-    done = smf("resume", "r1")
+    first, again, status = process("resume", "r1"), process("resume", "r1", "--json"), process("status", "r1")
+    resolved = process("resolve", "r1", "a", "--as", "completed", "--output", '{"id": 7}')
+    twice = process("resolve", "r1", "a", "--as", "failed")
+    done = process("resume", "r1")
 
     assert first.code == 8
     command = "  smf resolve r1 a --as completed"

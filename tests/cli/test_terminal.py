@@ -138,6 +138,61 @@ def test_a_table_has_no_more_rows_than_the_terminal(at_terminal: Open, folder: P
     assert any(line.startswith("bad ") for line in table)
 
 
+def test_steps_inside_others_stand_below_them_and_long_messages_take_no_room_from_the_rest(
+    at_terminal: Open, folder: Path
+) -> None:
+    (folder / "nested.toml").write_text(
+        'dsl = "1"\nname = "nested"\nfinally.clean.run = ["true"]\n'
+        'steps.first.steps.each = { for_each = { items = ["x/y", "z"], key = "${{ item }}" }, run = ["true"] }\n'
+        'steps.first.steps.then = { needs = ["each"], run = ["true"] }\n'
+        f'steps.second = {{ optional = true, run = "echo {"long " * 40} >&2; exit 1" }}\n'
+        'steps.third = { needs = ["first", "second"], repeat = { until = "round == 2" }, run = ["true"] }\n'
+    )
+    terminal = at_terminal("run", "nested.toml", "--run-id", "r1")
+
+    assert terminal.end() == 0
+    table = words(terminal.shown).partition("\nrun r1 completed: 2/3")[0].splitlines()
+    rows = [line.split()[:2] for line in table[2:]]
+    assert table[0] == "nested r1  3/3"
+    assert rows == [
+        ["first", "completed"],
+        ["first/each", "completed"],
+        ["first/each[x/y]", "completed"],
+        ["first/each[z]", "completed"],
+        ["first/then", "completed"],
+        ["second", "failed"],
+        ["third", "completed"],
+        ["@finally/clean", "completed"],
+    ]
+    assert re.match(r"second +failed +\d\.\d\d s +CommandFailed: .*…", table[7])
+    assert re.match(r"third +completed +\d\.\d\d s +2", table[8])
+
+
+def test_the_table_says_what_is_waited_for_and_ends_with_what_can_be_said(at_terminal: Open, folder: Path) -> None:
+    (folder / "waits.toml").write_text(
+        'dsl = "1"\nname = "waits"\nsteps.ask.approval.prompt = "Go?"\nsteps.hear.wait.event = "ci"\n'
+        'steps.kid.workflow = { dsl = "1", name = "k", steps = { a = { approval = { prompt = "And?" } } } }\n'
+    )
+    terminal = at_terminal("run", "waits.toml", "--run-id", "r1")
+
+    assert terminal.end() == 8
+    shown = words(terminal.shown)
+    for row in ("ask +waiting +.* for an approval", "hear +waiting +.* for the signal ci", "kid .* for its run r1.kid"):
+        assert re.search(f"^{row}", shown, re.MULTILINE)
+    assert not re.search(r"^a +waiting", shown, re.MULTILINE)  # the child's steps are its own
+    assert shown.index("run r1 waiting: 0/3") < shown.index("  smf approve r1 ask\n") < shown.index("go on with:")
+
+
+def test_case_41_ctrl_c_while_a_run_waits(at_terminal: Open, folder: Path) -> None:
+    (folder / "nap.toml").write_text('dsl = "1"\nname = "nap"\nsteps.nap.wait.for = "1h"\n')
+    terminal = at_terminal("run", "nap.toml", "--run-id", "r1")
+    terminal.read_until("for 1 h 0 min")
+    terminal.press(b"\x03")
+
+    assert terminal.end() == 130
+    assert "go on with: smf resume r1" in terminal.shown
+
+
 def test_what_steps_print_stands_above_the_table(at_terminal: Open, folder: Path) -> None:
     (folder / "talks.py").write_text("def f(): print('a word from f [bold]'); return 1")
     (folder / "talk.toml").write_text('dsl = "1"\nname = "talk"\nsteps.a.call = "talks:f"\n')

@@ -18,7 +18,7 @@ from tests.cli.test_outside import PARENT, WAITING
 
 
 @pytest.fixture(autouse=True)
-def somebody(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - its name is that of the true user
+def somebody(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user, who is no approver."""
     monkeypatch.setattr("getpass.getuser", lambda: "me")
 
@@ -427,16 +427,16 @@ def test_case_41_a_signal_pauses_a_run_that_waits(name: str, start: Start, folde
 
 
 @posix
-def test_a_run_whose_process_died_while_it_waited_goes_on(start: Start, folder: Path, smf: Smf) -> None:
+def test_a_run_whose_process_died_while_it_waited_goes_on(start: Start, folder: Path, process: Smf) -> None:
     steps = 'g.steps.a.call = "deaf:block"', 'ask.approval.prompt = "Go?"', 'e.wait = { event = "e", timeout = "1h" }'
     running = start("run", document(folder, *steps), "--run-id", "r1")
     step_began(folder)
     running.kill()
     running.communicate()
-    before: Any = smf("status", "r1", "--json").json
-    listed, approved, told = smf("list").out, smf("approve", "r1", "ask"), smf("signal", "r1", "e")
+    before: Any = process("status", "r1", "--json").json
+    listed, approved, told = process("list").out, process("approve", "r1", "ask"), process("signal", "r1", "e")
     (folder / "deaf.py").write_text("def block():\n    return 1\n")
-    done = smf("resume", "r1", "--json")
+    done = process("resume", "r1", "--json")
 
     assert (before["owner"]["alive"], [one["step"] for one in before["waiting"]]) == (False, ["ask", "e"])
     assert "running (owner gone)" in listed

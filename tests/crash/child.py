@@ -20,9 +20,10 @@ from pathlib import Path
 from statemachine_flow.engine.asynchronous import AsyncEngine
 from statemachine_flow.steps.base import StepContext
 from statemachine_flow.stores.sqlite import SqliteStore
+from tests.crash.books import outcome
 from tests.crash.crash_store import CrashStore
-from tests.crash.scenarios import SCENARIOS, Scene
-from tests.engine.harness import final
+from tests.crash.scenarios import SCENARIOS
+from tests.crash.scene import Scene, place_of
 
 
 def die() -> None:
@@ -33,8 +34,8 @@ def die() -> None:
 def begin(dying: str, effects: str, context: StepContext) -> None:
     """The one side effect of a body, and perhaps its end."""
     with Path(effects).open("a", encoding="utf-8") as file:
-        file.write(f"{context.step_id} {context.attempt}\n")
-    if dying == context.step_id and context.attempt == 1:
+        file.write(f"{place_of(context)} {context.attempt}\n")
+    if dying == place_of(context) and context.attempt == 1:
         die()
 
 
@@ -45,7 +46,7 @@ async def main(*words: str) -> None:
     scene.clock.advance(time.monotonic() * 1e5)  # each process comes hours after the one before
     async with AsyncEngine(store, clock=scene.clock, grace=0.05) as engine:
         run = await SCENARIOS[scenario](engine, scene)
-        sys.stdout.write(json.dumps([final(run), store.writes]))
+        sys.stdout.write(json.dumps([outcome(run), store.writes]))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -16,7 +18,7 @@ class CrashStore(Undying):
 
     Args:
         inner: the store behind.
-        at: which write, counted from 1: commits, claims and releases.
+        at: which write, counted from 1: commits, transactions, claims, releases and requests.
         when: whether that write is kept.
         die: called at that moment; by default the engine is cut off, which ends it for this store.
     """
@@ -42,6 +44,28 @@ class CrashStore(Undying):
 
     def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:
         return self._write(lambda: self.inner.commit(batch))  # type: ignore[no-any-return]
+
+    def transact(self, work: Callable[[Any], NewRun | Write | None]) -> bool:
+        self.alive()
+        self.writes += 1
+        if self.writes != self._at:
+            return self.inner.transact(work)
+        if self._when == "after":
+            self.inner.transact(work)
+        else:  # all of it is done, and nothing is kept
+            with contextlib.suppress(Died):
+                self.inner.transact(functools.partial(self._work_and_die, work))
+        self._die()
+        self.dead = True
+        raise Died
+
+    def _work_and_die(self, work: Callable[[Any], NewRun | Write | None], connection: Any) -> NewRun | Write | None:
+        work(connection)
+        self._die()
+        raise Died
+
+    def request(self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"") -> int:  # noqa: PLR0917 - as in the contract
+        return self._write(lambda: self.inner.request(run_id, action, by, reason, at, data))  # type: ignore[no-any-return]
 
     def claim(self, run_id: str, epoch: int, owner: Owner) -> bool:
         return self._write(lambda: self.inner.claim(run_id, epoch, owner))  # type: ignore[no-any-return]

@@ -87,8 +87,10 @@ async def pause(engine: AsyncEngine, scene: Scene) -> Run:
             scene.acted = True
             asked.append(asyncio.ensure_future(engine.pause(RUN_ID)))
 
-    run = await engine.run(workflow, run_id=RUN_ID, on_event=listen)
-    await asyncio.gather(*asked, return_exceptions=True)
+    try:
+        run = await engine.run(workflow, run_id=RUN_ID, on_event=listen)
+    finally:
+        await asyncio.gather(*asked, return_exceptions=True)
     return run if run.state != RunState.PAUSED else await engine.resume(RUN_ID)
 
 
@@ -104,9 +106,10 @@ async def cancel(engine: AsyncEngine, scene: Scene) -> Run:
         if event.kind == "step.start" and event.step == "endless":
             asked.append(asyncio.ensure_future(engine.cancel(RUN_ID)))
 
-    run = await engine.run(workflow, run_id=RUN_ID, on_event=listen)
-    await asyncio.gather(*asked, return_exceptions=True)
-    return run
+    try:
+        return await engine.run(workflow, run_id=RUN_ID, on_event=listen)
+    finally:
+        await asyncio.gather(*asked, return_exceptions=True)
 
 
 async def commands(engine: AsyncEngine, scene: Scene) -> Run:

@@ -85,9 +85,9 @@ class Scene:
         await asyncio.Event().wait()
 
     async def slow(self, context: StepContext) -> None:
-        """Take an hour, and then not end."""
+        """Take ten hours, and then not end."""
         await self.body(context)
-        self.clock.advance(3600)
+        self.clock.advance(36_000)
         await asyncio.Event().wait()
 
     # --- people
@@ -98,15 +98,15 @@ class Scene:
             self.clock.advance(3600)
 
     async def send(self, engine: AsyncEngine, event: str, word: str, *, key: str | None = None) -> None:
-        """Send a signal whose payload is a word of its own; the word says how often it was tried."""
-        payload = f"{word} {len(self.tried)}"
+        """Send a signal whose payload is a word of its own, with a number that tells how much was said before."""
+        payload = f"{word} #{len(self.tried)}"
         self.tried.append(payload)
         await engine.signal(RUN_ID, event, payload, key=key)
         self.kept.append(payload)
 
     async def decide(self, engine: AsyncEngine, step: StepView, choice: str, run_id: str = RUN_ID, **form: Any) -> None:
         """Decide an approval, for a reason of its own."""
-        reason = f"reason {len(self.tried)}"
+        reason = f"reason #{len(self.tried)}"
         self.tried.append(reason)
         digest = step.question["digest"]
         await engine.approve(run_id, step.path, choice=choice, form=form, by="ann", reason=reason, digest=digest)

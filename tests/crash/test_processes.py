@@ -17,17 +17,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
+from statemachine_flow.stores.base import RunFilter
 from statemachine_flow.stores.sqlite import SqliteStore
-from tests.crash.scenarios import RUN_ID, SCENARIOS
+from tests.crash.scenarios import SCENARIOS
+from tests.crash.scene import RUN_ID
 from tests.engine.harness import check_run
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Workflows whose writes are the same in every execution of the process.
-NAMES = sorted(set(SCENARIOS) - {"commands", "pause", "cancel"})
+#: Workflows whose end does not depend on how far they are when they are told to stop.
+NAMES = sorted(set(SCENARIOS) - {"commands", "pause", "cancel", "paused_parent"})
 
 
 class Site:
@@ -55,16 +58,25 @@ class Site:
         assert max(Counter(lines).values(), default=1) == 1, "the body of one attempt began twice"
         return [int(line.split()[1]) for line in lines if line.split()[0] == step]
 
-    def journal(self, step: str | None = None) -> list[str]:
-        """The kinds of the run's records, or of those of one step, after a check of the whole."""
+    def journal(self, step: str | None = None, run_id: str = RUN_ID) -> list[str]:
+        """The kinds of the run's records, or of those of one step, after a check of every run."""
         store = SqliteStore(self.store)
         try:
-            if store.row(RUN_ID) is None:
-                return []
-            check_run(store, RUN_ID)
-            return [record.kind for record in store.records(RUN_ID) if step in (None, record.step)]
+            for row in store.rows(RunFilter()):
+                check_run(store, row.id)
+            return [record.kind for record in store.records(run_id) if step in (None, record.step)]
         finally:
             store.close()
+
+    def counted(self) -> list[str]:
+        """The steps whose transactions are there."""
+        connection = apsw.Connection(str(self.store), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            return [step for (step,) in connection.execute("SELECT step FROM counter ORDER BY rowid")]
+        except apsw.SQLError:  # there is no such table yet
+            return []
+        finally:
+            connection.close()
 
 
 @cache
@@ -75,7 +87,7 @@ def undisturbed(folder: Path, name: str) -> Any:
 
 @pytest.mark.parametrize(
     "rounds",
-    [5, pytest.param(300, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])],
+    [8, pytest.param(300, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])],
     ids=lambda rounds: f"{rounds} rounds",
 )
 def test_a_process_that_dies_at_a_random_write_is_followed_by_one_that_ends_the_run_as_if_it_had_not(
@@ -182,3 +194,200 @@ def test_commands_that_kill_their_engine_once_each_end_in_a_completed_run(
     assert (done.stdout, deaths) == ("completed\n", 4)
     for index in range(4):
         assert site.bodies(f"s{index}") == attempts
+
+
+def test_a_process_that_dies_inside_a_child_run_is_followed_by_one_that_goes_on_with_that_child(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    deep = "r.one.below:deep"
+    assert site.process("children", body=deep) is None
+    found = site.process("children")
+    assert found[0]["state"] == "completed"
+    assert site.bodies(deep) == [1, 2]
+    assert site.journal("deep", "r.one.below") == [
+        f"step.{kind}" for kind in ("start", "interrupt", "start", "complete")
+    ]
+    assert site.journal("one") == site.journal("below", "r.one") == ["step.start", "step.wait", "step.complete"]
+    store = SqliteStore(site.store)
+    assert sorted(row.id for row in store.rows(RunFilter()) if row.id.startswith("r.one")) == ["r.one", "r.one.below"]
+    store.close()
+
+
+# --- a person's decision
+
+
+WAITING = """
+import sys
+from statemachine_flow import Engine, Workflow
+workflow = Workflow("waiting")
+first = workflow.run("first", "echo first $SMF_ATTEMPT >> effects.txt")
+workflow.approval("gate", "Go on?", needs=[first])
+workflow.run("last", "echo last $SMF_ATTEMPT >> effects.txt", needs=["gate"])
+with Engine(sys.argv[1]) as engine:
+    say = lambda event: print(event.kind, event.step, flush=True)
+    print(engine.run(workflow, run_id="r", until="rest", on_event=say).state, flush=True)
+"""
+
+
+class Desk(Site):
+    """A workflow that waits for a decision, in a process of its own, and the shell of the person who decides."""
+
+    def begin(self) -> subprocess.Popen[str]:
+        """A process that waits; it never ends by itself before somebody decides."""
+        words = [sys.executable, "-c", WAITING, str(self.store)]
+        return subprocess.Popen(words, cwd=self.store.parent, stdout=subprocess.PIPE, text=True)
+
+    @staticmethod
+    def until(process: subprocess.Popen[str], line: str) -> None:
+        assert process.stdout is not None
+        assert any(found.strip() == line for found in process.stdout), f"{line} never came"
+
+    @staticmethod
+    def kill(process: subprocess.Popen[str]) -> None:
+        process.kill()
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+
+    def smf(self, *words: str, exits: int = 0) -> None:
+        command = [sys.executable, "-m", "statemachine_flow", *words, "--db", str(self.store)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            command, env=environment, cwd=self.store.parent, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == exits, done.stdout + done.stderr
+
+    def check(self) -> None:
+        assert self.bodies("first") == self.bodies("last") == [1]
+        assert self.journal("gate") == ["step.start", "step.wait", "step.complete"]
+
+
+@pytest.mark.parametrize("order", ["approve, resume", "resume, approve, resume", "resume killed, approve, resume"])
+def test_a_run_that_is_killed_while_it_waits_for_a_person_waits_on_in_the_next_process(
+    tmp_path: Path, order: str
+) -> None:
+    desk = Desk(tmp_path)
+    process = desk.begin()
+    desk.until(process, "step.wait gate")
+    desk.kill(process)
+    if order.startswith("resume killed"):
+        process = desk.begin()
+        process.kill()
+        process.communicate(timeout=60)
+    elif order.startswith("resume"):
+        desk.smf("resume", "r", exits=8)
+    desk.smf("approve", "r", "gate", "--by", "ann")
+    desk.smf("resume", "r")
+    desk.check()
+
+
+@pytest.mark.parametrize("line", ["step.complete gate", "step.start last", "step.complete last"])
+def test_a_decision_that_a_living_process_was_told_of_survives_its_death(tmp_path: Path, line: str) -> None:
+    """The decision is made in another process, and kept whether or not its owner has heard of it."""
+    desk = Desk(tmp_path)
+    process = desk.begin()
+    desk.until(process, "step.wait gate")
+    desk.smf("approve", "r", "gate", "--by", "ann")
+    desk.until(process, line)
+    desk.kill(process)
+    desk.smf("status", "r")
+    if "run.complete" not in desk.journal():
+        desk.smf("resume", "r")
+    assert desk.bodies("first") == [1]
+    assert desk.bodies("last") in ([1], [1, 2], [2])
+    assert desk.journal("gate") == ["step.start", "step.wait", "step.complete"]
+    assert desk.journal()[-1] == "run.complete"
+
+
+# --- a loop of commands
+
+ITEMS = """
+import sys
+from statemachine_flow import Engine, Workflow
+workflow = Workflow("items")
+workflow.input("killers")
+items = {"items": list(range(30)), "max_parallel": 4}
+effect = "echo ${{ index }} $SMF_ATTEMPT >> effects.txt"
+kill = "case ' ${{ raw(inputs.killers) }} ' in *' '${{ index }}' '*) " + sys.argv[3] + ";; esac"
+each = workflow.run("each", f"{effect}; {kill}", for_each=items)
+workflow.output("n", "${{ len(steps.each.output) }}")
+with Engine(sys.argv[1]) as engine:
+    say = lambda event: print(event.kind, event.step, flush=True)
+    print(engine.run(workflow, {"killers": sys.argv[2]}, run_id="r", on_event=say).outputs, flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [0, *(pytest.param(seed, marks=[pytest.mark.soak, pytest.mark.timeout(3600)]) for seed in range(1, 21))],
+)
+def test_no_item_of_a_loop_that_was_reported_complete_runs_again(tmp_path: Path, seed: int) -> None:
+    """Five items kill their engine in their first attempt, with others of them under way."""
+    site, rng = Site(tmp_path), random.Random(f"items {seed}")
+    killers = " ".join(map(str, rng.sample(range(30), 5)))
+    words = [sys.executable, "-c", ITEMS, str(site.store), killers, KILL]
+    reported: dict[str, list[int]] = {}
+    deaths = 0
+    while True:
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        site.journal()
+        for item, attempts in reported.items():
+            assert site.bodies(item) == attempts, f"item {item} ran again"
+        completed = [line for line in done.stdout.splitlines() if line.startswith("step.complete each[")]
+        reported |= {item: site.bodies(item) for line in completed if (item := line[len("step.complete each[") : -1])}
+        if done.returncode == 0:
+            break
+        assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
+        deaths += 1
+    assert done.stdout.endswith("{'n': 30}\n")
+    assert 2 <= deaths <= 5  # two of them may be under way together
+    assert all(site.bodies(str(item)) for item in range(30))
+
+
+# --- transactions
+
+COUNTING = """
+import functools, os, signal, sys
+from statemachine_flow import Engine, StepContext, Workflow
+killers = dict(word.split(":") for word in sys.argv[2].split())
+
+def die(context, when):
+    if context.attempt == 1 and killers.get(context.path) == when:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def count(connection, context: StepContext):
+    die(context, "before")
+    connection.execute("CREATE TABLE IF NOT EXISTS counter (step TEXT, attempt INTEGER)")
+    connection.execute("INSERT INTO counter VALUES (?, ?)", (context.path, context.attempt))
+    die(context, "inside")
+
+def later(event):
+    if event.kind == "step.complete" and killers.get(event.step) == "after":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+workflow = Workflow("counting")
+for index in range(12):
+    needs = [f"s{index - 1}"] if index else None
+    workflow.call(f"s{index}", functools.partial(count), transaction=True, needs=needs)
+with Engine(sys.argv[1]) as engine:
+    print(engine.run(workflow, run_id="r", on_event=later).state)
+"""
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [0, *(pytest.param(seed, marks=[pytest.mark.soak, pytest.mark.timeout(3600)]) for seed in range(1, 21))],
+)
+def test_a_transaction_is_there_exactly_if_its_step_completed(tmp_path: Path, seed: int) -> None:
+    """Killed before the effect, between the effect and the commit, and right after the commit."""
+    site, rng = Site(tmp_path), random.Random(f"counting {seed}")
+    killers = " ".join(f"s{step}:{rng.choice(['before', 'inside', 'after'])}" for step in rng.sample(range(12), 5))
+    words = [sys.executable, "-c", COUNTING, str(site.store), killers]
+    deaths = 0
+    while True:
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        assert site.counted() == [f"s{index}" for index in range(site.journal().count("step.complete"))]
+        if done.returncode == 0:
+            break
+        assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
+        deaths += 1
+    assert (done.stdout, len(site.counted())) == ("completed\n", 12)
+    assert 2 <= deaths <= 5  # a death after a step is one at the start of the next

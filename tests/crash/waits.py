@@ -27,7 +27,7 @@ async def timers(engine: AsyncEngine, scene: Scene) -> Run:
     workflow.wait("late", event="never", timeout="20m", optional=True, needs=["event"])
     add(workflow, "last", scene.body, needs=["late"])
     workflow.output("why", "${{ steps.late.error.kind }}")
-    return await run_to_rest(engine, workflow, scene)
+    return await engine.run(workflow, run_id=RUN_ID, on_event=scene.hurry, until="rest")
 
 
 def _listeners(scene: Scene) -> Workflow:
@@ -58,7 +58,9 @@ async def early_signals(engine: AsyncEngine, scene: Scene) -> Run:
     workflow.wait("ready", event="ready", needs=["first"])
     for before, step in [("ready", "one"), ("one", "two"), ("two", "three")]:
         workflow.wait(step, event="go", needs=[before])
-    workflow.output("all", "${{ [split(s, ' ')[0] for s in [steps.one.output, steps.two.output, steps.three.output]] }}")
+    workflow.output(
+        "all", "${{ [split(s, ' ')[0] for s in [steps.one.output, steps.two.output, steps.three.output]] }}"
+    )
     run = await run_to_rest(engine, workflow, scene)
     if run.at_rest:
         return run
@@ -79,7 +81,7 @@ async def approval_with_form(engine: AsyncEngine, scene: Scene) -> Run:
     """An approval with a form, one that is rejected and skipped, one of choices, one that fails."""
     workflow = Workflow("approvals")
     add(workflow, "build", scene.body)
-    form = {"note": "string", "count": {"type": "integer", "default": 3}}
+    form: dict[str, Any] = {"note": "string", "count": {"type": "integer", "default": 3}}
     workflow.approval("gate", "Ship ${{ steps.build.output }}?", approvers=["ann"], form=form)
     workflow.approval("optional", "And this?", needs=["gate"], on_reject="skip")
     workflow.approval("colour", "Which?", needs=["optional"], trigger_rule="all_done", choices=["red", "blue"])
@@ -89,8 +91,8 @@ async def approval_with_form(engine: AsyncEngine, scene: Scene) -> Run:
     choices = {"gate": "approve", "optional": "reject", "colour": "blue", "no": "reject"}
 
     async def answer(_run: Run, step: StepView) -> None:
-        form: dict[str, Any] = {"note": "fine"} if step.path == "gate" else {}
-        await scene.decide(engine, step, choices[step.path], **form)
+        filled = {"note": "fine"} if step.path == "gate" else {}
+        await scene.decide(engine, step, choices[step.path], **filled)
 
     return await attend(engine, workflow, scene, answer)
 
@@ -169,7 +171,7 @@ async def deadlines(engine: AsyncEngine, scene: Scene) -> Run:
     workflow.approval("back", "?", needs=["draft"], deadline={"after": "10m"}, on_reject=back, optional=True)
     workflow.approval("fails", "?", needs=["back"], deadline={"after": "10m", "then": "fail"}, optional=True)
     workflow.output("errors", "${{ [steps.back.error.kind, steps.fails.error.kind, steps.chosen.output.by] }}")
-    return await run_to_rest(engine, workflow, scene)
+    return await engine.run(workflow, run_id=RUN_ID, on_event=scene.hurry, until="rest")
 
 
 # --- child runs
@@ -210,7 +212,7 @@ async def failing_children(engine: AsyncEngine, scene: Scene) -> Run:
     workflow = Workflow("failing")
     workflow.child("bad", bad, retry={**RETRY, "max_attempts": 2}, optional=True)
     workflow.child("fickle", fickle, with_={"value": "bad"}, retry=RETRY, needs=["bad"], optional=True)
-    workflow.child("late", late, timeout="30m", needs=["fickle"], optional=True)
+    workflow.child("late", late, timeout="9h", needs=["fickle"], optional=True)
     add(workflow, "last", scene.body, needs=["late"])
     workflow.output("kinds", "${{ [steps.bad.error.kind, steps.fickle.error.kind, steps.late.error.kind] }}")
     return await run_to_rest(engine, workflow, scene)
@@ -267,9 +269,10 @@ async def _cancel(engine: AsyncEngine, workflow: Workflow, scene: Scene, run_id:
         if (event.run_id, event.kind, event.step) == (run_id, "step.start", step):
             asked.append(asyncio.ensure_future(engine.cancel(RUN_ID)))
 
-    run = await engine.run(workflow, run_id=RUN_ID, on_event=listen)
-    await asyncio.gather(*asked, return_exceptions=True)
-    return run
+    try:
+        return await engine.run(workflow, run_id=RUN_ID, on_event=listen)
+    finally:
+        await asyncio.gather(*asked, return_exceptions=True)
 
 
 # --- how a run ends
@@ -338,11 +341,11 @@ async def broken_finally(engine: AsyncEngine, scene: Scene) -> Run:
 
 async def late_run(engine: AsyncEngine, scene: Scene) -> Run:
     """A run that takes too long fails, with what waits in it."""
-    workflow = Workflow("late", timeout="2h")
+    workflow = Workflow("late", timeout="9h")
     add(workflow, "first", scene.body)
     workflow.wait("event", event="never", needs=["first"])
-    add(workflow, "slow", scene.slow, needs=["first"], timeout="9h")
-    add(workflow, "slower", scene.slow, needs=["first"], timeout="9h")
+    add(workflow, "slow", scene.slow, needs=["first"], timeout="90h")
+    add(workflow, "slower", scene.slow, needs=["first"], timeout="90h")
     workflow.finally_.call("clean", scene.body)
     return await run_to_rest(engine, workflow, scene)
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import apsw
 
 from statemachine_flow.builder import Ref, Workflow
+from statemachine_flow.builder.level import Level
 from statemachine_flow.engine.asynchronous import AsyncEngine
 from statemachine_flow.engine.core import Core
 from statemachine_flow.engine.sync import Engine
@@ -400,7 +401,7 @@ class Events:
                 return event
 
 
-def add(workflow: Workflow, step_id: str, function: Callable[..., Any], **options: Any) -> Ref:
+def add(workflow: Level, step_id: str, function: Callable[..., Any], **options: Any) -> Ref:
     """A `call` step of a function of the test, named after the step."""
     return workflow.call(step_id, functools.partial(function), **options)
 

@@ -106,11 +106,12 @@ def _begin_loop(run: Interpreter, node: Node) -> None:
 def _begin_child(run: Interpreter, node: Node) -> None:
     inputs = render(node.step.get("with", {}), run.names(node))
     _wait(run, node)
-    result = type(run)(node.step["workflow"], inputs, run.world.script, run.world).run()
+    child = type(run)(node.step["workflow"], inputs, run.world.script, run.world)
+    result = child.run()
     if result.state == "completed":
         ends.finish(run, node, dict(result.outputs))
     else:
-        ends.fail_attempt(run, node, Error("step.child", None))
+        ends.fail_attempt(run, node, Error.of("step.child", child.error_name))
 
 
 def _begin_timer(run: Interpreter, node: Node) -> None:

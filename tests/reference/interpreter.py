@@ -76,6 +76,8 @@ class Interpreter:
         self.level = level_of(tree, None, outer=None, prefix="")
         #: The handlers that were carried out.
         self.handlers: list[Level] = []
+        #: What `retry_on` of the step that started it may call the run's error.
+        self.error_name: str | None = None
 
     # --- the run as a whole -----------------------------------------------------------------------------------
 
@@ -97,6 +99,7 @@ class Interpreter:
         last = self._handle("finally", error)
         if error is None and last is not None:
             error = last
+        self.error_name = error[2] if error else None
         return self._result("failed" if error else "completed", {} if error else outputs, *(error or (None, None))[:2])
 
     def _first_failure(self, level: Level) -> Failure | None:
@@ -256,13 +259,12 @@ class Interpreter:
         failed = level.failures()
         if node.kind == "group":
             if failed:
-                name = failed[0].error.name if failed[0].error else None
-                ends.fail_attempt(self, node, Error("step.group", name, frozenset({name} if name else ())))
+                ends.fail_attempt(self, node, Error.of("step.group", failed[0].error and failed[0].error.name))
             else:
                 output = {each.id: each.output for each in level.nodes.values() if each.state == "completed"}
                 ends.finish(self, node, output)
         elif len(failed) > level.allowance:
-            ends.fail(self, node, Error("step.items", None))
+            ends.fail(self, node, Error.of("step.items", failed[0].error and failed[0].error.name))
         else:
             done = [each if each.state == "completed" else None for each in level.nodes.values()]
             node.output = [each.output if each else None for each in done]

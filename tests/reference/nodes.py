@@ -22,6 +22,11 @@ class Error:
     #: Everything that `retry_on` may call it.
     names: frozenset[str] = frozenset()
 
+    @classmethod
+    def of(cls, kind: str, name: str | None) -> Error:
+        """The failure of what other failures are inside of: it goes by the name of the first."""
+        return cls(kind, name, frozenset({name} if name else ()))
+
     def view(self) -> dict[str, Any]:
         """What an expression reads of it."""
         return {"kind": self.kind, "name": self.name, "message": ""}

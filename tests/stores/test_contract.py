@@ -404,10 +404,209 @@ def test_an_answered_requests_number_is_not_used_again(store: Store) -> None:
     assert store.request("r", "pause", "", "", 2) > first
 
 
+@pytest.mark.parametrize("data", [b"", b"\x00", bytes(range(256)) * 4096], ids=len)
+def test_what_belongs_to_a_request_comes_back_byte_for_byte(store: Store, data: bytes) -> None:
+    store.commit([Author("r").new()])
+    store.request("r", "signal", "", "", 1, data=data)
+
+    assert [(type(request.data), request.data) for request in store.requests("r")] == [(bytes, data)]
+
+
+def test_a_run_that_ends_leaves_no_requests_but_those_of_others(store: Store) -> None:
+    author = Author("r")
+    store.commit([author.new(), Author("s").new()])
+    for run_id in ("r", "s", "r"):
+        store.request(run_id, "signal", "", "", 1, b"data")
+    store.commit([author.write(("run.cancel", Reason(), None), ends=True)])
+
+    assert [request.run_id for request in store.requests()] == ["s"]
+
+
+def test_nothing_is_asked_of_a_run_that_does_not_exist(store: Store) -> None:
+    with pytest.raises(StoreError):
+        store.request(NOBODY, "signal", "", "", 1)
+    assert store.requests() == []
+
+
 def test_version_stands_still_while_nothing_happens(store: Store) -> None:
     store.commit([Author("r").new()])
 
     assert len({store.version() for _ in range(3)}) == 1
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize("change", ["commit", "request", "claim", "release"])
+def test_version_changes_when_somebody_else_wrote(kind: str, change: str, tmp_path: Path) -> None:
+    ours: Store = MemoryStore() if kind == "memory" else SqliteStore(tmp_path / "runs.db")
+    theirs = ours if isinstance(ours, MemoryStore) else SqliteStore(tmp_path / "runs.db")
+    author = Author("r")
+    theirs.commit([author.new()])
+    before = ours.version()
+    changes: dict[str, Callable[[], object]] = {
+        "commit": lambda: theirs.commit([author.note()]),
+        "request": lambda: theirs.request("r", "signal", "", "", 1),
+        "claim": lambda: theirs.claim("r", 1, OTHER),
+        "release": lambda: theirs.release("r", 1),
+    }
+    changes[change]()
+
+    assert ours.version() != before
+    ours.close()
+    theirs.close()
+
+
+# --- children
+
+
+def test_the_definitions_of_children_are_kept_with_the_run_that_may_start_them(store: Store) -> None:
+    new = Author("r", workflow="top").new()
+    new.children = {"hash of a": b"body of a", "hash of b": b"body of b"}
+    assert store.commit([new]) == []
+
+    assert [store.definition(f"hash of {name}") for name in ("top", "a", "b", "c")] == [
+        b"body of top",
+        b"body of a",
+        b"body of b",
+        None,
+    ]
+
+
+def test_a_definition_that_is_there_stays_as_it_is(store: Store) -> None:
+    first, second = Author("r", workflow="top").new(), Author("s", workflow="top").new()
+    first.children = {"hash of a": b"body of a"}
+    second.children = {"hash of a": b"other", "hash of top": b"other", "hash of b": b"body of b"}
+    second.definition = b"other"
+
+    assert store.commit([first, second]) == []
+    assert [store.definition(f"hash of {name}") for name in ("top", "a", "b")] == [
+        b"body of top",
+        b"body of a",
+        b"body of b",
+    ]
+
+
+def test_a_run_that_is_refused_brings_no_definitions(store: Store) -> None:
+    store.commit([Author("r").new()])
+    refused = Author("r", workflow="other").new()
+    refused.children = {"hash of a": b"body of a"}
+
+    assert store.commit([refused]) == ["r"]
+    assert (store.definition("hash of other"), store.definition("hash of a")) == (None, None)
+
+
+# --- transactions
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Store]:
+    """A store that has a connection to lend."""
+    store = SqliteStore(tmp_path / "lent.db")
+    yield store
+    store.close()
+
+
+def insert(connection: Any) -> None:
+    """What a step may do with a connection: write to a table of its own."""
+    connection.execute("CREATE TABLE IF NOT EXISTS mine (x)")
+    connection.execute("INSERT INTO mine VALUES (1)")
+
+
+def inserted(store: Store) -> int:
+    """How often `insert` was kept."""
+    counted: list[int] = []
+
+    def count(connection: Any) -> None:
+        connection.execute("CREATE TABLE IF NOT EXISTS mine (x)")
+        counted.append(next(iter(connection.execute("SELECT count(*) FROM mine")))[0])
+
+    assert store.transact(count) is False
+    return counted[0]
+
+
+def test_a_store_without_a_connection_says_so_and_calls_nothing() -> None:
+    called: list[object] = []
+    store = MemoryStore()
+
+    with pytest.raises(StoreError):
+        store.transact(called.append)
+    assert called == []
+
+
+def test_a_write_is_kept_together_with_what_else_is_done(sqlite: Store) -> None:
+    author = Author("r")
+    sqlite.commit([author.new()])
+
+    def work(connection: Any) -> Write:
+        insert(connection)
+        return author.note()
+
+    assert sqlite.transact(work)
+    assert sqlite.transact(work)
+    assert (inserted(sqlite), seqs(sqlite, "r")) == (2, [1, 2, 3, 4])
+
+
+def test_a_new_run_may_be_kept_in_a_transaction(sqlite: Store) -> None:
+    assert sqlite.transact(lambda _: Author("r").new())
+    assert sqlite.row("r") is not None
+
+
+def test_of_a_write_that_is_refused_nothing_is_kept_nor_of_what_else_was_done(sqlite: Store) -> None:
+    author = Author("r")
+    sqlite.commit([author.new()])
+    author.epoch = 2
+
+    def work(connection: Any) -> Write:
+        insert(connection)
+        return author.note()
+
+    assert not sqlite.transact(work)
+    assert (inserted(sqlite), seqs(sqlite, "r")) == (0, [1, 2])
+
+
+def test_a_transaction_without_a_write_keeps_nothing(sqlite: Store) -> None:
+    assert not sqlite.transact(insert)
+    assert inserted(sqlite) == 0
+
+
+def test_an_error_inside_a_transaction_comes_out_and_nothing_is_kept(sqlite: Store) -> None:
+    author = Author("r")
+
+    def work(connection: Any) -> Write:
+        insert(connection)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        sqlite.transact(work)
+    assert inserted(sqlite) == 0
+    assert sqlite.commit([author.new()]) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "COMMIT",
+        "ROLLBACK",
+        "BEGIN",
+        "DELETE FROM runs",
+        "UPDATE runs SET state = 'completed'",
+        "INSERT INTO definitions VALUES ('h', x'00')",
+        "DROP TABLE journal",
+        "DROP TRIGGER runs_edge",
+        "ALTER TABLE runs RENAME TO mine",
+        "CREATE TRIGGER t AFTER INSERT ON journal BEGIN SELECT 1; END",
+        "CREATE INDEX i ON runs (id)",
+        "PRAGMA journal_mode = DELETE",
+        "ATTACH ':memory:' AS other",
+    ],
+)
+def test_what_belongs_to_the_store_is_out_of_reach_in_a_transaction(sqlite: Store, statement: str) -> None:
+    author = Author("r")
+    sqlite.commit([author.new()])
+
+    with pytest.raises(Exception, match="not authorized"):
+        sqlite.transact(lambda connection: connection.execute(statement))
+    assert sqlite.commit([author.note()]) == []
+    assert sqlite.row("r").state == "running"  # type: ignore[union-attr]  # it is there
 
 
 # --- blobs
