@@ -143,7 +143,11 @@ def _check_rewind(step: Step, verb: Approval, level: Level, problems: Problems) 
         return
     target = verb.approval.on_reject.rewind_to
     path = (*level.path, step.id, "approval", "on_reject", "rewind_to")
-    if target not in level.graph.index:
+    if step.for_each is not None or step.matrix:
+        message = "the rejection of one item of a loop cannot go back"
+        way = "let an approval behind the loop go back, or one in a group for each item"
+        problems.add("definition.reference", message, path, hint=way)
+    elif target not in level.graph.index:
         message = f"the rejection goes back to {shown(target)}, which is no step of this level"
         hint = problems.advise(target, level.graph.index)
         problems.add("definition.reference", message, path, hint=hint)

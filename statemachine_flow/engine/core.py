@@ -438,7 +438,7 @@ class Core:
         if self._loop is not asyncio.get_running_loop():
             self.workers.clear()  # their loop is gone, and they with it; the store has what they did
         for worker in list(self.workers.values()):
-            if worker.is_idle or (worker.fold.state == RunState.CANCELLING and not worker.is_busy):
+            if worker.is_idle or (worker.fold.state == RunState.CANCELLING and worker.decider.is_still):
                 worker.release()  # what it waits for may be long in coming
             elif worker.fold.state == "running":
                 worker.tell(lambda decider, now: decider.pause(now, "the engine was closed", None, interrupt=True))

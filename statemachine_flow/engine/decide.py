@@ -62,14 +62,18 @@ class Decider(Rules):
     @property
     def at_rest(self) -> bool:
         """Nothing will happen to the run unless somebody asks for it."""
-        is_still = self.fold.alive_steps == self.fold.child_runs
-        return self.fold.state in RUN_AT_REST or (self.fold.state == "paused" and is_still)
+        return self.fold.state in RUN_AT_REST or (self.fold.state == "paused" and self.is_still)
+
+    @property
+    def is_still(self) -> bool:
+        """No attempt is under way, except of child runs."""
+        return self.fold.alive_steps == self.fold.child_runs
 
     @property
     def waits_for_world(self) -> bool:
         """Nothing is under way and no timer is set: only people, signals or child runs can bring the run on."""
         fold = self.fold
-        if fold.state not in AT_WORK or fold.alive_steps != fold.child_runs or self.decision.verifications:
+        if fold.state not in AT_WORK or not self.is_still or self.decision.verifications:
             return False
         waits = False
         for step in fold.steps.values():

@@ -134,7 +134,7 @@ class Frontier:
         self._over_if_done(scope)
 
     def _stop_if_news(self, scope: Scope) -> None:
-        """A failure that was there when the run was last retried stops nothing any more; but a token stays where it is."""
+        """A failure from before the last retry of the run stops nothing any more; but a token stays where it is."""
         if scope.kind == "states":
             self._stop(scope)
             return
@@ -577,9 +577,15 @@ class Frontier:
                 swept = [
                     node for node in self.open_members(scope) if scope.end is not None or not self._tolerates(node)
                 ]
-                if swept:
+                if swept and (scope.end is not None or not any(map(self._is_uncertain, swept))):
                     return swept
         return None
+
+    def _is_uncertain(self, node: Node) -> bool:
+        """Whether it is still to be found out what became of an attempt of a node, or of one inside it."""
+        if self.fold.state_of(node.path) == "interrupted":
+            return node.step.is_once
+        return node.inner is not None and any(map(self._is_uncertain, node.inner.nodes.values()))
 
     def _may_begin_in(self, scope: Scope) -> bool:
         """Whether something is in line inside a stopping scope: tolerant, or cut off when it was under way."""

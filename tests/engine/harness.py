@@ -35,7 +35,7 @@ from statemachine_flow.stores.sqlite import SqliteStore
 from statemachine_flow.testing import ManualClock
 
 #: Seconds after which a wait is a failed test.
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 EngineKind = Literal["sync", "async"]
 StoreKind = Literal["memory", "sqlite"]

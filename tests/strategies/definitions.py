@@ -325,6 +325,10 @@ def levels(
         needs = tuple(sorted(draw(st.lists(st.sampled_from(before), unique=True)))) if before and not states else ()
         read = draw(st.sampled_from([*sources, *(f'steps["{need}"].output' for need in needs), "run.id"]))
         verb = draw(verbs("${{ " + read + " }}", before if states else needs, null=null, depth=depth, handled=handled))
+        goes_back = isinstance(verb, Approval) and isinstance(verb.approval.on_reject, Rewind)
+        many = st.fixed_dictionaries({}, optional={"for_each": loops(depth)}) | st.fixed_dictionaries(
+            {"matrix": MATRICES}
+        )
         steps.append(
             Step(
                 id=step_id,
@@ -332,10 +336,7 @@ def levels(
                 needs=needs,
                 trigger_rule="all_success" if states else draw(st.sampled_from(get_args(TriggerRule)[:4])),
                 when=draw(st.none() | st.just(f"{read} == 1")),
-                **draw(
-                    st.fixed_dictionaries({}, optional={"for_each": loops(depth)})
-                    | st.fixed_dictionaries({"matrix": MATRICES})
-                ),
+                **draw(st.just({}) if goes_back else many),
                 repeat=draw(optional(REPEATS)),
                 next=draw(routes(ids, index, verb)) if states else None,
                 max_visits=draw(st.sampled_from([100, 1, 10_000])) if states else 100,
