@@ -200,10 +200,10 @@ class Lifecycle:
         >>> step = Step()
         >>> STEP.fire(step, "start"); step.state
         'running'
-        >>> STEP.fire(step, "skip")
+        >>> STEP.fire(step, "reset")
         Traceback (most recent call last):
         ...
-        statemachine_flow.errors.TransitionRefused: step in state 'running' refuses 'skip': it is allowed in pending, waiting
+        statemachine_flow.errors.TransitionRefused: step in state 'running' refuses 'reset': it is allowed in completed, ...
     """
 
     def __init__(
