@@ -109,7 +109,7 @@ def test_text_is_read_as_json_where_a_schema_is_kept(world: World, text: str) ->
         ({"severity": object()}, "step.unserializable", "Unserializable"),
         (ValueError("down"), "step.failed", "ValueError"),
     ],
-    ids=str,
+    ids=["nothing", "blank", "reply_of_nothing", "no_json", "odd", "object", "error"],
 )
 def test_an_answer_that_is_none_fails_the_attempt(world: World, reply: Any, kind: str, name: str) -> None:
     body = Outcomes(reply)
