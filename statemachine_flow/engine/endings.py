@@ -320,7 +320,15 @@ def conclude(rules: Rules, scope: Scope, now: int) -> None:
     node = scope.node
     if node is None or node.dead or node.inner is not scope or rules.fold.state_of(node.path) != "waiting":
         return  # the end of the workflow's own level and of handlers is for `unwind` to see
-    finish(rules, node, _outcome_of(rules, scope), now)
+    if rules.frontier.is_given_up(node) and _has_cancelled(rules, scope):
+        rules.add("step.cancel", Reason(reason=rules.stop_reason(node)), now, node.path)
+        settle(rules, node, now)
+    else:
+        finish(rules, node, _outcome_of(rules, scope), now)
+
+
+def _has_cancelled(rules: Rules, scope: Scope) -> bool:
+    return any(rules.fold.state_of(path) == "cancelled" for path in scope.nodes)
 
 
 def _skip_unvisited(rules: Rules, scope: Scope, now: int) -> None:

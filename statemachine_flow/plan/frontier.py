@@ -570,6 +570,14 @@ class Frontier:
             scope = holder.scope
         return False
 
+    @staticmethod
+    def is_given_up(node: Node) -> bool:
+        """Whether something around a node was told to end."""
+        scope: Scope | None = node.scope
+        while scope is not None and scope.end is None:
+            scope = scope.node.scope if scope.node is not None else None
+        return scope is not None
+
     def to_sweep(self) -> list[Node] | None:
         """What is to be cancelled in the outermost stopping scope in which nothing is under way."""
         for scope in sorted(self.stopping, key=lambda scope: len(scope.order)):

@@ -36,6 +36,7 @@ class Books:
             assert journals[run_id][: len(before)] == before
         self.seen = journals
         self._check_bodies()
+        self._check_retries()
         self._check_children(folds)
         self._check_words()
 
@@ -50,6 +51,18 @@ class Books:
         begun = self.scene.begun
         assert set(begun) <= set(starts), "a body began before its start was kept"
         assert max(Counter(begun).values(), default=1) == 1, "the body of one attempt began twice"
+
+    def _check_retries(self) -> None:
+        """A retry keeps what completed, but for what was undone and what holds a step that did not complete."""
+        for journal in self.seen.values():
+            paths = {record.step for record in journal if record.step is not None}
+            ended: dict[str | None, str] = {}
+            for record in journal:
+                if record.kind == "step.reset" and record.decode().reason == "retry":  # type: ignore[attr-defined]
+                    holds = any(path.startswith((f"{record.step}/", f"{record.step}[")) for path in paths)
+                    is_undone = f"@compensate/{record.step}" in paths or f"{record.step}".startswith("@")
+                    assert holds or is_undone or ended[record.step] != "step.complete", f"{record.step} began again"
+                ended[record.step] = record.kind
 
     def _check_children(self, folds: Mapping[str, RunFold]) -> None:
         """Each child run belongs to one attempt of one step, which knows of it, and outlives its parent never."""

@@ -110,14 +110,17 @@ async def rounds(engine: AsyncEngine, scene: Scene) -> Run:
     add(workflow, "draft", scene.echo, with_=value, repeat={"until": "len(result) >= 3", "delay": "1m"})
     with workflow.group("polish", needs=["draft"], repeat={"until": "round == 2"}) as polish:
         add(polish, "one", scene.echo, with_={"value": "${{ steps.draft.output + str(round) }}"})
-        add(polish, "two", scene.body, needs=["one"])
+        numbers = {"items": "${{ [round, round + 10] }}", "key": "${{ item }}"}
+        add(polish, "two", scene.echo, for_each=numbers, with_={"value": "${{ item }}"}, needs=["one"])
     items = {"items": ["m", "n"]}
     repeat = {"until": "round == index + 1", "delay": "1s"}
     add(workflow, "items", scene.echo, for_each=items, repeat=repeat, with_=value, needs=["polish"])
     add(workflow, "vain", scene.body, repeat={"until": "false", "max": 2}, optional=True, needs=["items"])
     workflow.output("polish", "${{ steps.polish.output }}")
     workflow.output("items", "${{ steps.items.output }}")
-    return await run_to_rest(engine, workflow, scene)
+    run = await run_to_rest(engine, workflow, scene)
+    assert run.outputs["polish"]["two"] == [2, 12]  # the items of the last round
+    return run
 
 
 def _states(scene: Scene, most: int) -> Workflow:

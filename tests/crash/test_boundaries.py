@@ -85,7 +85,7 @@ def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callab
 
 #: Workflows of which a death changes more than the number of attempts: when they are told to pause or to cancel,
 #: and how far they are by then.
-FREE = {"pause", "cancel", "paused_parent", "cancelled_parent", "cancelled_saga"}
+FREE = {"pause", "cancel", "said_meanwhile", "paused_parent", "cancelled_parent", "cancelled_saga"}
 #: What is retried fails in its first attempt only, which a death may keep from failing.
 FREE |= {"group_with_retry", "schema"}
 

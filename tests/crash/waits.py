@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 from statemachine_flow.builder import Workflow
 from statemachine_flow.engine.asynchronous import AsyncEngine
 from statemachine_flow.engine.view import Event, Run, StepView
+from statemachine_flow.errors import ConflictError
 from statemachine_flow.lifecycle import RunState
 from tests.crash.scene import RUN_ID, Operator, Scene, attend, run_to_rest
 from tests.engine.harness import add
@@ -28,6 +30,21 @@ async def timers(engine: AsyncEngine, scene: Scene) -> Run:
     add(workflow, "last", scene.body, needs=["late"])
     workflow.output("why", "${{ steps.late.error.kind }}")
     return await engine.run(workflow, run_id=RUN_ID, on_event=scene.hurry, until="rest")
+
+
+async def long_timers(engine: AsyncEngine, scene: Scene) -> Run:
+    """Times that have not come yet when the next process takes over; hours pass while it works."""
+    workflow = Workflow("long-timers")
+    workflow.wait("for_", "20h")
+    retry = {"max_attempts": 3, "delay": "20h", "max_delay": "20h", "jitter": "none"}
+    add(workflow, "flaky", scene.useless, retry=retry, optional=True)
+    workflow.approval("gate", "?", needs=["for_"], choices=["a", "b"], deadline={"after": "20h", "then": "a"})
+    add(workflow, "rounds", scene.body, repeat={"until": "round == 2", "delay": "20h"}, needs=["gate"])
+    going = asyncio.ensure_future(engine.run(workflow, run_id=RUN_ID, until="rest"))
+    while not going.done():
+        scene.clock.advance(3600)
+        await asyncio.wait([going], timeout=0.001)
+    return await going
 
 
 def _listeners(scene: Scene) -> Workflow:
@@ -72,6 +89,25 @@ async def early_signals(engine: AsyncEngine, scene: Scene) -> Run:
                 await scene.send(engine, "go", word)
         await scene.send(engine, "ready", "now")
     return await run_to_rest(engine, workflow, scene)
+
+
+async def said_meanwhile(engine: AsyncEngine, scene: Scene) -> Run:
+    """A signal and a decision come while nobody works on the run, which takes them when it goes on."""
+    workflow = Workflow("meanwhile")
+    workflow.wait("event", event="go", optional=True)
+    workflow.approval("gate", "?")
+    add(workflow, "last", scene.body, needs=["event", "gate"])
+    workflow.output("word", "${{ split(steps.event.output, ' ')[0] }}")
+    run = await run_to_rest(engine, workflow, scene)
+    if run.state == RunState.RUNNING:
+        await engine.pause(RUN_ID)
+        for step in run.waiting:
+            with contextlib.suppress(ConflictError):  # it was decided before, and is decided when the run goes on
+                await (
+                    scene.decide(engine, step, "approve") if step.on == "approval" else scene.send(engine, "go", "it")
+                )
+        run = await engine.resume(RUN_ID)
+    return run
 
 
 # --- people
@@ -305,6 +341,7 @@ async def failing_saga(engine: AsyncEngine, scene: Scene) -> Run:
     if run.state == RunState.FAILED:
         scene.mended = True
         run = await engine.retry(RUN_ID, on_event=scene.hurry)
+    assert run.steps["book"].attempt > 1  # what was undone is done again
     return run
 
 
@@ -352,6 +389,8 @@ async def late_run(engine: AsyncEngine, scene: Scene) -> Run:
 
 OPERATORS: tuple[Operator, ...] = (
     timers,
+    long_timers,
+    said_meanwhile,
     signals,
     early_signals,
     approval_with_form,
