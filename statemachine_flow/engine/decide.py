@@ -219,11 +219,12 @@ class Decider(Rules):
         if was_paused:
             self.look_again()
             self.set_timers()
-            self._follow_children()
         if self.fold.unwinding is None:
             self.frontier.give_up(self.frontier.root, _CANCELLED)
             resets.cancel_idle(self, self.frontier.root, "the run was cancelled", now)
             self._abort_alive("cancel", "cancel")
+        elif was_paused:
+            self._follow_children()  # those of handlers go on
         self.advance(now)
 
     def retry(self, now: int, by: str | None, only: str | None = None) -> None:

@@ -350,3 +350,24 @@ def test_a_group_whose_steps_were_stopped_for_another_did_not_complete(world: Wo
     view = engine.wait(run)
     assert (states(view)["g"], states(view)["g/deep"], states(view)["g/loop"]) == ("failed", "cancelled", "cancelled")
     assert view.steps["g/deep"].reason == view.steps["g/deep/slow"].reason == "step 'g' took too long"
+
+
+def test_what_a_failure_leaves_waits_until_it_is_known_what_became_of_what_was_cut_off(world: World) -> None:
+    first, pay, other, verify = world.open(), Gate(), Gate(), Gate()
+    for name, body in (("pay", pay.ahold), ("other", other.ahold), ("verify", verify.ahold)):
+        first.register(name, body)
+    group = inside({"pay": calls("pay", delivery="at_most_once", verify="verify")})
+    run = first.start(document({"g": group, "other": calls("other"), "idle": {"wait": {"event": "never"}}}))
+    pay.begun(), other.begun()
+    first.kill()
+    other.open(ValueError())
+    events = Events()
+    second = world.open(functions={"pay": pay.ahold, "other": other.ahold, "verify": verify.ahold})
+    resumed = second.later("resume", run, on_event=events)
+    verify.begun()
+    events.wait("step.fail", "other")
+    second.quiet()
+    assert states(second.get(run)) == {"g": "waiting", "g/pay": "interrupted", "other": "failed", "idle": "waiting"}
+    verify.open("completed")
+    view = resumed.result(PATIENCE)
+    assert (view.state, states(view)["g/pay"], states(view)["idle"]) == ("failed", "completed", "cancelled")

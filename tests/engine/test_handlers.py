@@ -305,3 +305,29 @@ def test_a_run_that_failed_in_finally_alone_is_retried_there(engine: Driver, tol
     assert (run.state, told.calls) == ("failed", ["a"])
     again = engine.retry(run.id)
     assert (again.state, told.calls) == ("completed", ["a", "y"])
+
+
+def test_a_child_that_a_paused_run_takes_along_is_cancelled_with_it(world: World) -> None:
+    engine, gate = world.open(), Gate()
+    engine.register("gate", gate.ahold)
+    child = {"dsl": "1", "name": "kid", "steps": {"s": calls("gate")}}
+    run = engine.start(document({"a": {"workflow": child}}))
+    gate.begun()
+    paused = engine.pause(run, interrupt=True)
+    view = engine.later("cancel", run).result(PATIENCE)
+    assert (view.state, states(view), len(gate.attempts)) == ("cancelled", {"a": "cancelled"}, 1)
+    assert engine.get(paused.children["a"]).state == "cancelled"
+
+
+def test_the_child_of_a_handler_goes_on_when_its_paused_run_is_cancelled(world: World) -> None:
+    engine, gate, told = world.open(), Gate(), Told()
+    for name, body in (("say", told), ("bad", bad), ("gate", gate.ahold)):
+        engine.register(name, body)
+    child = {"dsl": "1", "name": "kid", "steps": {"s": calls("gate")}}
+    handlers = {"on_failure": {"h": {"workflow": child}}, "finally": {"c": say("clean")}}
+    run = engine.start(document({"a": calls("bad")}, **handlers))
+    gate.begun()
+    engine.pause(run, interrupt=True)
+    gate.open(1)
+    view = engine.later("cancel", run).result(PATIENCE)
+    assert (view.state, states(view)["@on_failure/h"], told.calls) == ("cancelled", "completed", ["clean"])

@@ -104,7 +104,7 @@ def test_as_many_threads_as_functions_at_once_and_idle_ones_are_used_again() -> 
         for _ in range(50):
             await executor.run(lambda: None)
         more = {thread.name for thread in threads() - before - used}
-            assert more <= {"smf-step-9", "smf-step-10"}
+        assert more <= {"smf-step-9", "smf-step-10"}
 
     before = threads()
     executor = ThreadExecutor()
