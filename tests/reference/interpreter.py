@@ -259,12 +259,12 @@ class Interpreter:
         failed = level.failures()
         if node.kind == "group":
             if failed:
-                ends.fail_attempt(self, node, Error.of("step.group", failed[0].error and failed[0].error.name))
+                ends.fail_attempt(self, node, Error.of("step.group", failed[0].error.name if failed[0].error else None))
             else:
                 output = {each.id: each.output for each in level.nodes.values() if each.state == "completed"}
                 ends.finish(self, node, output)
         elif len(failed) > level.allowance:
-            ends.fail(self, node, Error.of("step.items", failed[0].error and failed[0].error.name))
+            ends.fail(self, node, Error.of("step.items", failed[0].error.name if failed[0].error else None))
         else:
             done = [each if each.state == "completed" else None for each in level.nodes.values()]
             node.output = [each.output if each else None for each in done]
