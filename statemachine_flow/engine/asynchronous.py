@@ -306,7 +306,9 @@ class AsyncEngine:
             worker.tell(lambda decider, now: decider.pause(now, reason, by, interrupt=interrupt))
         elif interrupt and worker.fold.state == RunState.PAUSED:
             worker.tell(lambda decider, _now: decider.interrupt())
-        return await self._rest(worker)
+        run = await self._rest(worker)
+        await self._core.children.kept(worker.fold)
+        return run
 
     async def cancel(
         self, run_id: str, *, reason: str = "", by: str | None = None, timeout: float | None = None

@@ -145,6 +145,15 @@ class Children:
         else:
             self._elsewhere[run_id] = parent, node
 
+    async def kept(self, fold: RunFold) -> None:
+        """Wait until what the child runs of a run were told is durable, those of its children included."""
+        for step in fold.steps.values():
+            child = self._core.workers.get(step.waits.run) if step.waits is not None and step.waits.run else None
+            if child is not None and not child.finished.done():
+                with contextlib.suppress(SmfError):
+                    await child.kept()
+                await self.kept(child.fold)
+
     def look(self) -> None:
         """See whether child runs that nobody works on here have come to rest, or were left to whoever comes next."""
         core = self._core

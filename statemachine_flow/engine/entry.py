@@ -145,11 +145,17 @@ def failed_step(core: Core, row: RunRow, step: str | None, item: str | None) -> 
             raise UsageError("an item is retried by its step and its key", hint="name the step, too")
         return None
     path = step if item is None else item_path(step, item)
-    found = core.load(row)[1].steps.get(path)
+    steps = core.load(row)[1].steps
+    found = steps.get(path)
     if found is None:
         raise NotFoundError(f"the run has no step {path[:200]!r} that was begun", run=row.id)
     if found.state not in ("failed", "cancelled"):
         raise ConflictError(f"step '{path}' is {found.state}: only what failed is retried", run=row.id)
+    around = [steps[path[:end]] for end, char in enumerate(path) if char in "/[" and path[:end] in steps]
+    for part in (*around, found):
+        if part.state not in ("failed", "cancelled") or part.forgiven:
+            message = f"step '{part.id}' is {part.state}, and the run does without '{path}'"
+            raise ConflictError(message, run=row.id, hint="only what made the run fail is retried")
     return path
 
 

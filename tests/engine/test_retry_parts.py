@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from statemachine_flow.builder import load
 from statemachine_flow.errors import ConflictError, NotFoundError, UsageError
 from tests.engine.documents import calls, document, patient
 from tests.engine.harness import Driver, Outcomes, World, kinds, states
@@ -200,3 +201,23 @@ def test_only_what_failed_is_retried(
     with pytest.raises(error):
         engine.retry(run.id, step=step, item=item)
     assert (kinds(engine, run.id), engine.get(run.id).owner) == (before, None)
+
+
+def test_a_failure_that_the_run_does_without_is_not_retried(world: World) -> None:
+    """It would change nothing: neither an item that a loop may lose, nor a step of an optional group."""
+    engine = world.open(functions={"bad": Outcomes(ValueError()), "fine": lambda: 1})
+    tree: dict[str, Any] = {
+        "dsl": "1",
+        "name": "without",
+        "continue_on_error": True,
+        "steps": {
+            "loop": {"for_each": {"items": [1, 2], "max_failures": 2}, "call": "bad"},
+            "group": {"optional": True, "steps": {"inner": {"call": "bad"}}},
+            "broken": {"call": "bad"},
+        },
+    }
+    assert engine.run(load(tree), run_id="r").state == "failed"
+    for options in ({"step": "loop", "item": "0"}, {"step": "group/inner"}, {"step": "group"}):
+        with pytest.raises(ConflictError, match="does without"):
+            engine.retry("r", **options)
+    assert engine.retry("r", step="broken").state == "failed"

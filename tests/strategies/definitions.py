@@ -180,7 +180,9 @@ def approvals(draw: st.DrawFn, placeholder: str, before: Sequence[str]) -> Appro
         reactions = ["fail", "skip", *rewind]
     then = st.sampled_from([*(choices or DECISIONS), "fail"])
     deadline = st.builds(Deadline, after=DURATIONS, then=then)
-    fields: st.SearchStrategy[Any] = st.sampled_from(["string", "integer", "boolean"]) | inputs()
+    fields: st.SearchStrategy[Any] = st.sampled_from(["string", "integer", "boolean"]) | inputs().filter(
+        lambda field: not field.secret
+    )
     return Approval(
         approval=Question(
             prompt=draw(TEXTS | st.just(placeholder)),
