@@ -5,29 +5,32 @@ happened at, appends records to the run's fold, and leaves behind what has to be
 to set, attempts to give up. The caller stores the records first and acts on the rest only then.
 
 The rules stand in modules of their own, as functions over `rules.Rules`, each using only those above it:
-    rules      what they all stand on
-    resets     how steps begin anew: loops, rewinds, retry; and how open ones are given up
-    endings    how a body, a group or a loop ends: rounds, routes, retries
-    outside    what the world has to say: signals, decisions, resolutions
-    openings   how a step begins that has no body: groups, loops, waits, approvals, children
-    unwind     how a run ends: compensations, handlers, outputs
+    rules        what they all stand on
+    resets       how steps begin anew: loops, rewinds, retry; and how open ones are given up
+    produced     what a step gives that is about to complete
+    routes       where the token of a level of states goes
+    endings      how a step ends: completion, failure, retries, rounds
+    conclusions  how a group, a loop or a level of states ends
+    outside      what the world has to say: signals, decisions, resolutions
+    openings     how a step begins that has no body: groups, loops, waits, approvals, children
+    unwind       how a run ends: compensations, handlers, outputs
+    advance      what follows by itself: what ends, what is skipped, what begins
+    recovery     what was cut off or left by an owner that is gone
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, final
+from typing import Any, final
 
-from statemachine_flow.engine import approvals, endings, openings, outside, resets, unwind
-from statemachine_flow.engine.commands import Launch, StartChild
-from statemachine_flow.engine.outcome import Outcome, failed
-from statemachine_flow.engine.rules import AT_WORK, Names, Rules
-from statemachine_flow.errors import ConflictError, NotFoundError, SmfError
-from statemachine_flow.journal import Created, ErrorInfo, Reason, RunFold, RunRetried, RunStarted, StepStarted
+from statemachine_flow.engine import approvals, endings, openings, outside, recovery, resets, unwind
+from statemachine_flow.engine.advance import advance
+from statemachine_flow.engine.outcome import Outcome
+from statemachine_flow.engine.rules import AT_WORK, CANCELLED, Names, Rules
+from statemachine_flow.errors import ConflictError, NotFoundError
+from statemachine_flow.journal import Created, ErrorInfo, Reason, RunFold, RunRetried, RunStarted
 from statemachine_flow.lifecycle import RUN_AT_REST
 from statemachine_flow.plan import Node, Plan
-
-_CANCELLED: Final = ErrorInfo("run.state", "Cancelled", "the run was cancelled")
 
 
 @final
@@ -43,10 +46,6 @@ class Decider(Rules):
 
     def __init__(self, plan: Plan, fold: RunFold, names: Names, rng: Any) -> None:
         super().__init__(plan, fold, names, rng)
-        #: A timer fell due, and what follows from it has not begun yet.
-        self.is_behind = False
-        #: Nothing begins for now; it does with the next `advance` after that.
-        self.holds = False
         unwind.open_again(self)
 
     def look_again(self) -> None:
@@ -108,15 +107,7 @@ class Decider(Rules):
 
     def recover(self, now: int, reason: str) -> None:
         """An owner took over: attempts that the last owner left behind are interrupted, timers are set again."""
-        for step in list(self.fold.steps.values()):
-            if step.state == "running":
-                self._interrupt(self.frontier.nodes[step.id], reason, now)
-        if self.fold.state == "cancelling":
-            if self.fold.unwinding is None:
-                self.frontier.give_up(self.frontier.root, _CANCELLED)
-            self.advance(now)
-        self.set_timers()
-        self._follow_children()
+        recovery.recover(self, reason, now)
 
     def catch_up(self, now: int) -> None:
         """Hear of timers that fell due while nothing was heard, before anything begins that they would have stopped."""
@@ -131,7 +122,7 @@ class Decider(Rules):
             return
         node = self.frontier.nodes[path]
         if outcome.status == "aborted" and not self.frontier.is_stopped(node):
-            self._interrupt(node, "the attempt was stopped", now)
+            recovery.interrupted(self, node, "the attempt was stopped", now)
             self.pause_if_uncertain(now)
         else:
             self.frontier.ended(node)
@@ -185,7 +176,7 @@ class Decider(Rules):
                 f"{timeout:g} s" if timeout is not None else "the run above it may"
             )
             self.frontier.give_up(self.frontier.root, ErrorInfo("run.timeout", "TimeoutError", message))
-            self._abort_alive("deadline", "cancel")
+            self.abort_alive("deadline", "cancel")
             self.advance(now)
 
     def pause(self, now: int, reason: str, by: str | None, *, interrupt: bool) -> None:
@@ -200,7 +191,7 @@ class Decider(Rules):
 
     def interrupt(self) -> None:
         """Give up the attempts that a paused run still waits for."""
-        self._abort_alive("interrupt", "interrupt")
+        self.abort_alive("interrupt", "interrupt")
 
     def resume(self, now: int, by: str | None) -> None:
         """A paused run goes on."""
@@ -208,7 +199,7 @@ class Decider(Rules):
         # Every timer is set again, and a step whose timer fell due before the pause must not be in line twice.
         self.look_again()
         self.set_timers()
-        self._follow_children()
+        recovery.follow_children(self)
 
     def cancel(self, now: int, reason: str, by: str | None) -> None:
         """End the run: what has not begun is cancelled now, what is alive is stopped; then come its handlers."""
@@ -220,11 +211,11 @@ class Decider(Rules):
             self.look_again()
             self.set_timers()
         if self.fold.unwinding is None:
-            self.frontier.give_up(self.frontier.root, _CANCELLED)
+            self.frontier.give_up(self.frontier.root, CANCELLED)
             resets.cancel_idle(self, self.frontier.root, "the run was cancelled", now)
-            self._abort_alive("cancel", "cancel")
+            self.abort_alive("cancel", "cancel")
         elif was_paused:
-            self._follow_children()  # those of handlers go on
+            recovery.follow_children(self)  # those of handlers go on
         self.advance(now)
 
     def retry(self, now: int, by: str | None, only: str | None = None) -> None:
@@ -304,110 +295,18 @@ class Decider(Rules):
     # --- rules
 
     def advance(self, now: int, *, begins: bool = True) -> None:
-        """Draw every conclusion that is due: first what has ended, then what begins, one step at a time.
-
-        Args:
-            now: the time.
-            begins: whether anything may begin by now; if not, it has to be called again.
-        """
-        begins = begins and not self.holds
-        self.is_behind = (self.is_behind or self.holds) and not begins
-        while self.fold.state in AT_WORK:
-            frontier = self.frontier
-            if frontier.over:
-                endings.conclude(self, frontier.over.pop(0), now)
-            elif (node := frontier.next_skip()) is not None:
-                self._skip_blocked(node, now)
-            elif frontier.stopping and (swept := frontier.to_sweep()) is not None:
-                resets.sweep(self, swept, now)
-            elif not begins:
-                return
-            elif (node := frontier.next_ready()) is not None:
-                self._start(node, now)
-            elif not unwind.go_on(self, now):
-                return
+        """Draw every conclusion that is due, see `advance`."""
+        advance(self, now, begins=begins)
 
     def _deadline(self, now: int) -> int | None:
         timeout = self.plan.definition.timeout
         return None if timeout is None else now + round(timeout * 1e6)
 
-    def _skip_blocked(self, node: Node, now: int) -> None:
-        found = node.scope.blocked.get(node.step.index)
-        rule = node.step.step.trigger_rule
-        if rule == "all_success" and found is not None:
-            reason = f"needs '{found[0]}', which is {found[1]}"
-        else:
-            reason = f"its trigger_rule {rule} does not hold"
-        endings.skip(self, node, reason, now)
-
-    def _start(self, node: Node, now: int) -> None:
-        planned, fold = node.step, self.fold.step(node.path)
-        error: Outcome | None = None
-        if planned.step.when is not None and fold.state == "pending" and self._asks(node):
-            try:
-                if not planned.expression("when", planned.step.when).test(self.names(node)):
-                    endings.skip(self, node, "its condition is false", now)
-                    return
-            except SmfError as caught:
-                error = failed(caught)
-        attempt, was_backing_off = fold.attempt + 1, fold.state == "backing_off"
-        self.add("step.start", StepStarted(attempt=attempt), now, node.path)
-        if error is not None:
-            # Never retried: the condition is asked before the first attempt only.
-            endings.fail(self, node, error, now, may_retry=False)
-        elif node.is_loop or not planned.verb.is_body:
-            openings.begin(self, node, now, anew=was_backing_off)
-        elif (spent := self._spent(node)) is not None:
-            endings.fail(self, node, spent, now, may_retry=False)
-        else:
-            self.frontier.began(node)
-            self.decision.launches.append(Launch(node, attempt))
-
-    def _asks(self, node: Node) -> bool:
-        """Whether a condition is asked: not for an item of a loop, and not again for a later round."""
-        return node.place < 0 and (node.step.step.repeat is None or self.fold.step(node.path).round == 1)
-
-    def _spent(self, node: Node) -> Outcome | None:
-        """The outcome of an agent that is not asked, because the budget is used up."""
-        budget, usage = self.plan.definition.budget, self.fold.usage
-        if budget is None or node.step.verb.key != "agent":
-            return None
-        if budget.cost_usd is not None and usage.cost_usd >= budget.cost_usd:
-            return openings.over_budget(f"{usage.cost_usd:g} of {budget.cost_usd:g} USD are spent")
-        if budget.tokens is not None and usage.tokens >= budget.tokens:
-            return openings.over_budget(f"{usage.tokens:,} of {budget.tokens:,} tokens are spent")
-        return None
-
-    def _abort_alive(self, reason: str, action: str) -> None:
-        """Give up attempts, and child runs by `action`; handlers of a run that is being stopped go on."""
-        for step in self.fold.steps.values():
-            if step.is_alive and (reason == "interrupt" or not step.id.startswith("@")):
-                self.abort(step, reason, action)
-
-    def _interrupt(self, node: Node, reason: str, now: int) -> None:
-        self.add("step.interrupt", Reason(reason=reason), now, node.path)
-        self.frontier.ended(node)
-        if not node.step.is_once:
-            self.frontier.enqueue(node)
-
-    def _follow_children(self) -> None:
-        """Take up the child runs that are under way."""
-        if self.fold.state not in AT_WORK:
-            return
-        for step in self.fold.steps.values():
-            if step.state == "waiting" and step.is_alive and step.waits is not None:
-                node = self.frontier.nodes[step.id]
-                self.decision.children.append(StartChild(node, step.waits.run))
-                if self.frontier.is_stopped(node):
-                    self.abort(step, "cancel")
-
     # --- attempts whose effect is not known
 
     def uncertain(self) -> list[Node]:
         """Steps that were cut off and are never begun again by themselves."""
-        steps = [step for step in self.fold.steps.values() if step.state == "interrupted"]
-        nodes = [self.frontier.nodes[step.id] for step in steps if step.id in self.frontier.nodes]
-        return [node for node in nodes if node.step.is_once]
+        return recovery.uncertain(self)
 
     def pause_if_uncertain(self, now: int, *, verify: bool = False) -> None:
         """Have cut-off steps verified, or pause the run until somebody says what became of them."""

@@ -8,13 +8,15 @@ from typing import Any, Final, Protocol
 
 from statemachine_flow.engine.commands import Abort, Decision, StopChild, Timer
 from statemachine_flow.engine.results import Results
-from statemachine_flow.journal import Data, RunFold, StepFold
+from statemachine_flow.journal import Data, ErrorInfo, RunFold, StepFold
 from statemachine_flow.lifecycle import STEP_AT_REST
 from statemachine_flow.plan import Frontier, Node, Plan
 from statemachine_flow.steps.wait import Wait
 
 #: Run states in which steps may begin.
 AT_WORK: Final = ("running", "cancelling")
+#: What ends everything of a run that is cancelled.
+CANCELLED: Final = ErrorInfo("run.state", "Cancelled", "the run was cancelled")
 _WITHOUT_STATE: Final = frozenset({"run.note", "run.signal", "run.unwind"})
 
 
@@ -59,6 +61,10 @@ class Rules:
         self.phases: list[str] | None = None
         #: Steps whose child run is being stopped because it took too long.
         self.expired: set[str] = set()
+        #: A timer fell due, and what follows from it has not begun yet.
+        self.is_behind = False
+        #: Nothing begins for now; it does with the next `advance` after that.
+        self.holds = False
 
     def take(self) -> Decision:
         """What was decided since the last call."""
@@ -85,6 +91,12 @@ class Rules:
             self.decision.aborts.append(Abort(step.id, step.attempt, reason))
         elif step.waits is not None:
             self.decision.child_stops.append(StopChild(step.waits.run, action))
+
+    def abort_alive(self, reason: str, action: str) -> None:
+        """Give up attempts, and child runs by `action`; handlers of a run that is being stopped go on."""
+        for step in self.fold.steps.values():
+            if step.is_alive and (reason == "interrupt" or not step.id.startswith("@")):
+                self.abort(step, reason, action)
 
     def stop_reason(self, node: Node) -> str:
         """Why nothing of a node goes on."""
