@@ -7,7 +7,8 @@ Layout, from the outside in:
     children             runs that steps of other runs started
     committer            group commit, and attempts inside a transaction
     asked                what is asked of a run, here or by another process
-    worker               one run at work: launches, timers, outcomes
+    worker               one run at work: what is to be written, and what follows once it is
+    attempts             what is under way of one run: launched, timed, stopped, verified
     decide               the rules of a run, pure; it lists the modules they stand in
     attempt, verify      one attempt of one step; what became of one that was cut off
     outcome              how an attempt ended, as data
