@@ -119,7 +119,7 @@ class AsyncEngine:
 
     def register(self, name: str, function: Function) -> None:
         """Allow `call` steps to name a function; see `functions`."""
-        self._core.functions.register(name, function)
+        self._core.library.functions.register(name, function)
 
     # --- starting and going on
 
@@ -235,7 +235,7 @@ class AsyncEngine:
         only = entry.failed_step(self._core, row, step, item)
         worker = self._core.take_hold(run_id, listener=_as_listener(on_event))
         worker.tell(lambda decider, now: decider.retry(now, by and clean_text(by), only))
-        check_code(self._core, worker)
+        check_code(self._core.library, worker)
         worker.start_clock()
         worker.tell(lambda decider, now: decider.advance(now))
         return await self._rest(worker, until)

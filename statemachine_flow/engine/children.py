@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 import msgspec
 
 from statemachine_flow.builder.children import pin
+from statemachine_flow.engine.code import code_of
 from statemachine_flow.engine.commands import StartChild, StopChild
 from statemachine_flow.engine.inputs import complete_inputs, split_secrets
 from statemachine_flow.engine.outcome import Outcome, failed
@@ -66,7 +67,7 @@ class Children:
             self._report(parent, node, run_id, _outcome_of(fold), fold.ended_at)
             return
         if worker is None:
-            core.share(fold.created.definition, parent.fold.created.definition)
+            core.library.share(fold.created.definition, parent.fold.created.definition)
             self._give_secrets(parent, node, run_id, fold)
             worker = core.take_hold(run_id, listener=parent.on_record)
             core.go_on(worker, None)
@@ -75,7 +76,7 @@ class Children:
 
     def _give_secrets(self, parent: Worker, node: Node, run_id: str, fold: RunFold) -> None:
         """Hand secret inputs down again: no journal has them. One that cannot be had is missed where it is read."""
-        declared = self._core.plan_of(fold.created.definition).definition.inputs
+        declared = self._core.library.plan_of(fold.created.definition).definition.inputs
         if any(one.secret for one in declared.values()):
             with contextlib.suppress(SmfError):
                 given = self._given(parent, node)
@@ -99,7 +100,7 @@ class Children:
         content_hash = fold.created.children.get(pin(fold.created.definition, verb.workflow))
         if content_hash is None:
             raise StepError(f"the workflow of step '{node.path}' was not there when the run began", kind="step.child")
-        plan = core.plan_of(content_hash)
+        plan = core.library.plan_of(content_hash)
         find = partial(core.secrets.find, run_id)
         complete = complete_inputs(plan.definition, self._given(parent, node), fold.created.cwd, find=find)
         values, secrets = split_secrets(plan.definition, complete)
@@ -111,7 +112,7 @@ class Children:
             inputs=msgspec.Raw(encode_value(parent.decider.names.hide(values))),
             steps=len(plan.definition.steps),
             cwd=fold.created.cwd,
-            code=core.code_of(content_hash, fold.created.definition),
+            code=code_of(core.library, content_hash, fold.created.definition),
             children=fold.created.children,
             parent=(fold.id, node.path),
             depth=fold.created.depth + 1,

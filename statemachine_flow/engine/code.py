@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
 
-from statemachine_flow.agents import AgentError, Agents
+from statemachine_flow.agents import AgentError
 from statemachine_flow.builder import Workflow
+from statemachine_flow.engine.library import Library
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import DefinitionError, Problem, SmfError
 from statemachine_flow.functions import FunctionError, Functions, code_digest
@@ -18,21 +18,6 @@ from statemachine_flow.steps.group import Group
 from statemachine_flow.steps.parameters import argument_problems
 
 Path = tuple[str | int, ...]
-
-
-class Engine(Protocol):
-    """What is asked of an engine here."""
-
-    agents: Agents
-    strict_code: bool
-
-    def code_of(self, content_hash: str, above: str) -> dict[str, str]:
-        """The code that a child run is going to call."""
-        ...
-
-    def functions_of(self, content_hash: str) -> Functions:
-        """What runs of a workflow may call."""
-        ...
 
 
 def steps_of(definition: Definition) -> Iterator[tuple[Path, Step]]:
@@ -58,14 +43,14 @@ def _within(step: Step, place: Path) -> Iterator[tuple[Path, Step]]:
         yield from _steps_in(step.verb.steps, (*place, "steps"))
 
 
-def code_digests(engine: Engine, workflow: Workflow) -> dict[str, str]:
+def code_digests(library: Library, workflow: Workflow) -> dict[str, str]:
     """Function name -> digest of its code, for every function the workflow names.
 
     Raises:
         DefinitionError: `definition.callable`, `definition.agent`: for each step whose function or agent cannot be had.
     """
     definition = workflow.definition
-    functions = engine.functions_of(definition.content_hash)
+    functions = library.functions_of(definition.content_hash)
     found: dict[str, str] = {}
     checked: set[tuple[str, frozenset[str]]] = set()
     problems: list[Problem] = []
@@ -81,12 +66,24 @@ def code_digests(engine: Engine, workflow: Workflow) -> dict[str, str]:
                 problems.append(workflow.problem(error.kind, error.message, (*path, key), error.hint))
         if isinstance(step.verb, Agent):
             try:
-                engine.agents.resolve(step.verb.agent)
+                library.agents.resolve(step.verb.agent)
             except AgentError as error:
                 problems.append(workflow.problem(error.kind, error.message, (*path, "agent"), error.hint))
     if problems:
         raise DefinitionError(problems)
     return found
+
+
+def code_of(library: Library, content_hash: str, above: str) -> dict[str, str]:
+    """The code that a child run is going to call.
+
+    Args:
+        library: the engine's.
+        content_hash: the child's definition.
+        above: that of the run above it, whose functions it shares.
+    """
+    library.share(content_hash, above)
+    return code_digests(library, Workflow.of(library.plan_of(content_hash).definition))
 
 
 def _called(step: Step) -> Iterator[tuple[str, str]]:
@@ -104,28 +101,28 @@ def _check_arguments(functions: Functions, verb: Call, name: str) -> None:
         raise FunctionError(f"{name!r} {wrong}")
 
 
-def check_code(engine: Engine, worker: Worker) -> None:
+def check_code(library: Library, worker: Worker) -> None:
     """Compare a run's functions with those it began with; pause the run if it, or one below it, cannot go on."""
     if worker.fold.state != RunState.RUNNING:
         return
-    fault, remark = compare_code(engine, worker)
+    fault, remark = compare_code(library, worker)
     if fault is not None:
         worker.tell(lambda decider, now: decider.pause(now, fault, None, interrupt=False))
     elif remark is not None:
         worker.tell(lambda decider, now: decider.note(now, remark))
 
 
-def compare_code(engine: Engine, worker: Worker) -> tuple[str | None, str | None]:
+def compare_code(library: Library, worker: Worker) -> tuple[str | None, str | None]:
     """What keeps a run from going on with its functions as they are now, and else what is to be noted of them."""
     created = worker.fold.created
     try:
-        now = code_digests(engine, Workflow.of(worker.decider.plan.definition))
+        now = code_digests(library, Workflow.of(worker.decider.plan.definition))
         for content_hash in set(created.children.values()) if created.parent is None else ():
-            engine.code_of(content_hash, created.definition)
+            code_of(library, content_hash, created.definition)
     except SmfError as error:
         texts = [problem.message for problem in error.problems] if isinstance(error, DefinitionError) else [str(error)]
         return f"code_missing: {'; '.join(texts)}", None
     changed = ", ".join(name for name, digest in created.code.items() if now.get(name, digest) != digest)
     if not changed:
         return None, None
-    return (f"code_changed: {changed}" if engine.strict_code else None), f"code changed since the run began: {changed}"
+    return (f"code_changed: {changed}" if library.strict_code else None), f"code changed since the run began: {changed}"

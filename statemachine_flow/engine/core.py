@@ -5,41 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
-from typing import Any, Final, final
+from collections.abc import Callable, Mapping
+from typing import Any, final
 
 from statemachine_flow.agents import Agents
-from statemachine_flow.builder import Workflow
-from statemachine_flow.clock import Clock, Timer
+from statemachine_flow.clock import Clock
 from statemachine_flow.engine.asked import Rehearsal, carry_out
 from statemachine_flow.engine.children import Children
-from statemachine_flow.engine.code import check_code, code_digests, compare_code
+from statemachine_flow.engine.code import check_code
 from statemachine_flow.engine.commands import StartChild, StopChild
 from statemachine_flow.engine.committer import Committer, Transaction
 from statemachine_flow.engine.decide import Decider
+from statemachine_flow.engine.library import Library
 from statemachine_flow.engine.outcome import Outcome
-from statemachine_flow.engine.owner import is_alive, new_owner, retire
+from statemachine_flow.engine.owner import new_owner, retire
+from statemachine_flow.engine.ownership import claim, let_go, what_left
 from statemachine_flow.engine.scope import RunNames
 from statemachine_flow.engine.view import Run, view_of
+from statemachine_flow.engine.watch import Watch
 from statemachine_flow.engine.worker import Worker
-from statemachine_flow.errors import ConflictError, NotFoundError, SmfError, StoreError, UsageError
+from statemachine_flow.errors import NotFoundError, SmfError, StoreError, UsageError
 from statemachine_flow.executors.thread import ThreadExecutor
-from statemachine_flow.functions import Function, Functions
+from statemachine_flow.functions import Functions
 from statemachine_flow.journal import Created, Record, RunFold
 from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState
 from statemachine_flow.model import Definition
 from statemachine_flow.plan import Plan
 from statemachine_flow.secrets import SecretSource
-from statemachine_flow.snapshot import decode_definition, encode_definition
-from statemachine_flow.stores.base import NewRun, Request, RunRow, Store, Write
-
-#: How many compiled definitions an engine keeps.
-_PLANS_KEPT: Final = 16
-#: How often an engine with runs looks for requests of other processes: the store's change counter is read, no more.
-WATCH_SECONDS: Final = 0.5
-#: By how many seconds the wall clock has to have moved against the monotonic one to be looked at again.
-_JUMP: Final = 1.0
+from statemachine_flow.snapshot import encode_definition
+from statemachine_flow.stores.base import NewRun, RunRow, Store, Write
 
 Listener = Callable[[str, Record], None]
 
@@ -77,25 +71,18 @@ class Core:
     ) -> None:
         self.store = store
         self.clock = clock
-        self.functions = functions
         self.env = env
         self.grace = grace
         self.agents = agents
         self.secrets = secrets
-        self.workflows = workflows
         self.children = Children(self)
         self.threads = ThreadExecutor()
         self.owner = new_owner()
         self.workers: dict[str, Worker] = {}
-        self.strict_code = strict_code
+        self.library = Library(store, functions, agents, workflows, strict_code=strict_code)
+        self.watch = Watch(store, clock, self.library, self.workers, self.children.look)
         self._rng = rng
         self._committer = Committer(store, self.threads, self._is_busy)
-        self._watch: Timer | None = None
-        self._seen_version = -1
-        self._offset = clock.now() / 1e6 - clock.monotonic()
-        self._plans: dict[str, Plan] = {}
-        #: Content hash -> the functions that came with that workflow, for its runs alone.
-        self._own_functions: dict[str, Mapping[str, Function]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # --- what workers ask of their host
@@ -112,9 +99,8 @@ class Core:
             self.idles(worker)
             if worker.fold.state in RUN.terminal:
                 self.secrets.forget(worker.fold.id)
-        if not self.workers and self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        if not self.workers:
+            self.watch.end()
 
     def transact(self, worker: Worker, work: Callable[[Any], Outcome], report: Callable[[Outcome], None]) -> None:
         """See `worker.Host.transact`."""
@@ -144,71 +130,12 @@ class Core:
 
     # --- runs
 
-    def bring(self, content_hash: str, own: Mapping[str, Function]) -> None:
-        """Keep the functions that came with a workflow, for runs of that workflow alone."""
-        if own:
-            self._own_functions[content_hash] = own
-
-    def functions_of(self, content_hash: str) -> Functions:
-        """What runs of a workflow may call: what came with it, above what is registered."""
-        return self.functions.over(self._functions_with(content_hash))
-
-    def _functions_with(self, content_hash: str) -> Mapping[str, Function]:
-        return {**self._registered_functions.get(content_hash, {}), **self._own_functions.get(content_hash, {})}
-
-    @cached_property
-    def _registered_functions(self) -> Mapping[str, Mapping[str, Function]]:
-        """Content hash -> the functions that came with a workflow that `workflow` steps start by its name."""
-        found: dict[str, Mapping[str, Function]] = {}
-        for workflow in self.workflows.values():
-            if isinstance(workflow, Workflow):
-                with contextlib.suppress(SmfError):  # who starts it is told what is wrong
-                    found[workflow.content_hash] = workflow.functions
-        return found
-
     def _stay_on_loop(self) -> None:
         """Runs and their futures belong to the loop they were put to work on."""
         loop = asyncio.get_running_loop()
         if self.workers and self._loop is not loop:
             raise UsageError("the engine is at work on another event loop", hint="use one AsyncEngine per loop")
         self._loop = loop
-
-    def _plan(self, content_hash: str, definition: Callable[[], Definition]) -> Plan:
-        """The plan of a definition; the last few are kept, so that runs of one workflow share it."""
-        plan = self._plans.get(content_hash)
-        if plan is None:
-            while len(self._plans) >= _PLANS_KEPT:
-                del self._plans[next(iter(self._plans))]
-            plan = self._plans[content_hash] = Plan(definition())
-        return plan
-
-    def plan_of(self, content_hash: str) -> Plan:
-        """The plan of a definition that the store has.
-
-        Raises:
-            StoreError: it is gone, or damaged.
-        """
-        return self._plan(content_hash, lambda: decode_definition(self._body(content_hash)))
-
-    def _body(self, content_hash: str, run_id: str | None = None) -> bytes:
-        body = self.store.definition(content_hash)
-        if body is None:
-            raise StoreError("the run's definition is gone", kind="store.corrupt", run=run_id)
-        return body
-
-    def share(self, content_hash: str, above: str) -> None:
-        """Let the runs of a workflow call what came with the workflow that starts them."""
-        self.bring(content_hash, {**self._functions_with(above), **self._functions_with(content_hash)})
-
-    def code_of(self, content_hash: str, above: str) -> dict[str, str]:
-        """The code that a child run is going to call.
-
-        Args:
-            content_hash: the child's definition.
-            above: that of the run above it, whose functions it shares.
-        """
-        self.share(content_hash, above)
-        return code_digests(self, Workflow.of(self.plan_of(content_hash).definition))
 
     def begin(
         self,
@@ -233,7 +160,7 @@ class Core:
         self._stay_on_loop()
         fold = RunFold(run_id)
         now = self.clock.now()
-        decider = self._decider(self._plan(created.definition, lambda: definition), fold)
+        decider = self._decider(self.library.plan(created.definition, lambda: definition), fold)
         decider.begin(now, created, deadline)
         row = RunRow(
             id=run_id,
@@ -280,8 +207,7 @@ class Core:
         Raises:
             StoreError: the journal or the definition is damaged.
         """
-        body = self._body(row.definition, row.id)
-        plan = self._plan(row.definition, lambda: decode_definition(body, run=row.id))
+        plan = self.library.plan_of_run(row)
         fold = RunFold(row.id)
         # The row was read before the journal: records may have come since, but none may be missing.
         fold.replay(self.store.records(row.id))
@@ -312,26 +238,15 @@ class Core:
         if run_id in self.workers:
             return self.workers[run_id]
         row = self.row(run_id)
-        owner = row.owner
-        # A run that is its own without a worker is one this engine lost, such as by a full disk.
-        if owner is not None and owner != self.owner and is_alive(owner) and not take_over:
-            raise ConflictError(
-                f"process {owner.pid} on {owner.host} is working on the run",
-                kind="run.owned",
-                run=run_id,
-                hint="wait for it, or cancel the run",
-            )
-        if not self.store.claim(run_id, row.epoch, self.owner):
-            raise ConflictError("another process took the run first", kind="run.owned", run=run_id)
+        epoch = claim(self.store, row, self.owner, take_over=take_over)
         try:
             plan, fold = self.load(row)
         except BaseException:
-            self.store.release(run_id, row.epoch + 1)
+            self.store.release(run_id, epoch)
             raise
-        decider = self._decider(plan, fold)
-        worker = self._put_to_work(decider, row.epoch + 1, None, listener)
-        worker.tell(lambda decider, now: decider.recover(now, _gone(row)))
-        self._grant_all(worker, self.store.requests(run_id))  # before anything begins that was asked to end
+        worker = self._put_to_work(self._decider(plan, fold), epoch, None, listener)
+        worker.tell(lambda decider, now: decider.recover(now, what_left(row)))
+        self.watch.grant_all(worker)  # before anything begins that was asked to end
         return worker
 
     def go_on(self, worker: Worker, by: str | None) -> None:
@@ -339,7 +254,7 @@ class Core:
         if worker.fold.state == RunState.PAUSED:
             worker.tell(lambda decider, now: decider.resume(now, by))
         if worker.fold.state == RunState.RUNNING:
-            check_code(self, worker)
+            check_code(self.library, worker)
             worker.start_clock()
             worker.tell(Decider.catch_up)
             worker.tell(lambda decider, now: decider.pause_if_uncertain(now, verify=True))
@@ -372,13 +287,11 @@ class Core:
 
     def _put_to_work(self, decider: Decider, epoch: int, new: NewRun | None, listener: Listener | None) -> Worker:
         fold = decider.fold
-        functions = self.functions_of(fold.created.definition)
+        functions = self.library.functions_of(fold.created.definition)
         worker = Worker(self, decider, epoch, functions, new=new, on_record=listener)
         self.workers[fold.id] = worker
         self.changed(worker)
-        self._seen_version = -1  # somebody may have asked something of the run's last owner
-        if self._watch is None:
-            self._watch = self.clock.call_later(WATCH_SECONDS, self._look_for_requests)
+        self.watch.begin()
         return worker
 
     def waits_for_world(self, run_id: str) -> bool:
@@ -391,46 +304,6 @@ class Core:
         decider = self._decider(*self.load(row))
         return decider.waits_for_world and all(map(self.waits_for_world, decider.child_runs()))
 
-    # --- requests of other processes
-
-    def _look_for_requests(self) -> None:
-        self._watch = self.clock.call_later(WATCH_SECONDS, self._look_for_requests)
-        self._look_at_clock()
-        version = self.store.version()
-        if version == self._seen_version:
-            return
-        self.children.look()
-        self._seen_version = version
-        for request in self.store.requests():
-            worker = self.workers.get(request.run_id)
-            if worker is not None:
-                self._grant(worker, request)
-
-    def _grant_all(self, worker: Worker, requests: Sequence[Request]) -> None:
-        """Do what was asked while nobody worked on a run; if its functions are gone, nothing begins for that."""
-        if requests:
-            worker.decider.holds = compare_code(self, worker)[0] is not None
-        for request in requests:
-            self._grant(worker, request)
-        worker.decider.holds = False
-
-    def _look_at_clock(self) -> None:
-        """Timers run by the monotonic clock; if the other one was set, or the machine slept, moments come otherwise."""
-        offset = self.clock.now() / 1e6 - self.clock.monotonic()
-        if abs(offset - self._offset) > _JUMP:
-            self._offset = offset
-            for worker in list(self.workers.values()):
-                worker.hear(lambda decider, _now: decider.set_moments())
-
-    def _grant(self, worker: Worker, request: Request) -> None:
-        """Do what was asked; a request the lifecycle refuses by now is answered by being dropped."""
-        if not worker.answer(request.id):
-            return
-        try:
-            self.do(worker, request.action, request.reason, request.by, request.data)
-        except SmfError:
-            self.changed(worker)
-
     # --- the end
 
     async def close(self) -> None:
@@ -438,22 +311,11 @@ class Core:
         if self._loop is not asyncio.get_running_loop():
             self.workers.clear()  # their loop is gone, and they with it; the store has what they did
         for worker in list(self.workers.values()):
-            if worker.is_idle or (worker.fold.state == RunState.CANCELLING and worker.decider.is_still):
-                worker.release()  # what it waits for may be long in coming
-            elif worker.fold.state == "running":
-                worker.tell(lambda decider, now: decider.pause(now, "the engine was closed", None, interrupt=True))
-            elif worker.fold.state == "paused":
-                worker.tell(lambda decider, _now: decider.interrupt())
+            let_go(worker)
         waiting = [worker.finished for worker in self.workers.values()]
         if waiting:
             await asyncio.wait(waiting)
-        if self._watch is not None:
-            self._watch.cancel()
+        self.watch.end()
         self.threads.close()
         retire(self.owner)
         self.store.close()
-
-
-def _gone(row: RunRow) -> str:
-    owner = row.owner
-    return "its owner is gone" if owner is None else f"its owner, process {owner.pid} on {owner.host}, is gone"

@@ -40,14 +40,14 @@ async def start(
     find = partial(core.secrets.find, run_id)
     stored, secrets = split_secrets(definition, complete_inputs(definition, inputs, cwd, find=find))
     values = encode_value(stored)
-    core.bring(content_hash, workflow.functions)
+    core.library.bring(content_hash, workflow.functions)
     again = partial(_again, core, run_id_or_new, content_hash, values, secrets, listener)
     if run_id is not None and core.store.row(run_id) is not None:
         return await again()
-    pins, children = children_of(workflow, core.workflows)
+    pins, children = children_of(workflow, core.library.workflows)
     for child in children.values():
-        core.bring(child.content_hash, {**workflow.functions, **child.functions})
-        code_digests(core, child)
+        core.library.bring(child.content_hash, {**workflow.functions, **child.functions})
+        code_digests(core.library, child)
     created = Created(
         workflow=definition.name,
         version=definition.version,
@@ -56,7 +56,7 @@ async def start(
         steps=len(definition.steps),
         cwd=cwd,
         origin=workflow.origin and os.fsencode(workflow.origin).decode("utf-8", "replace"),
-        code=code_digests(core, workflow),
+        code=code_digests(core.library, workflow),
         children=pins,
     )
     bodies = {child.content_hash: encode_definition(child.definition) for child in children.values()}

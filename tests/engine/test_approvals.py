@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from statemachine_flow.builder import Workflow, load
-from statemachine_flow.engine.core import WATCH_SECONDS
+from statemachine_flow.engine.watch import WATCH_SECONDS
 from statemachine_flow.errors import ConflictError, DefinitionError, InputError, NotFoundError
 from tests.engine.harness import Driver, Gate, Outcomes, World, add, kinds, states
 

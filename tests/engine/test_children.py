@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from statemachine_flow.builder import Workflow, load
-from statemachine_flow.engine.core import WATCH_SECONDS
 from statemachine_flow.engine.view import Run
+from statemachine_flow.engine.watch import WATCH_SECONDS
 from statemachine_flow.errors import DefinitionError, SmfError, StoreError
 from tests.engine.harness import Driver, Events, Gate, Outcomes, World, add, kinds, states
 

@@ -448,5 +448,5 @@ def test_memory_of_finished_runs_is_given_back(one_world: World) -> None:
     for _ in range(3):
         engine.run(chain(50, lambda: "x" * 1000))
     assert engine.core.workers == {}
-    assert len(engine.core._plans) <= 16
-    assert engine.core._watch is None
+    assert len(engine.core.library._plans) <= 16
+    assert not engine.core.watch.is_on

@@ -328,7 +328,7 @@ def test_a_request_that_the_last_owner_left_is_granted_by_the_next(world: World)
 
 
 async def look(engine: Driver) -> None:
-    engine.core._look_for_requests()
+    engine.core.watch.look()
 
 
 def test_a_request_to_a_run_that_has_ended_meanwhile_is_dropped_and_its_author_told(world: World) -> None:

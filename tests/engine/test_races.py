@@ -80,7 +80,7 @@ async def act(engine: AsyncEngine, clock: ManualClock, run_id: str, action: str)
 
 def brought_to(engine: AsyncEngine) -> dict[str, Any]:
     """The functions that came with the workflow an engine runs."""
-    return {name: function for own in engine._core._own_functions.values() for name, function in own.items()}
+    return {name: function for own in engine._core.library._own_functions.values() for name, function in own.items()}
 
 
 async def end(store: MemoryStore, engine: AsyncEngine, clock: ManualClock, run_id: str) -> None:

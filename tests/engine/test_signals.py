@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from statemachine_flow.builder import Workflow
-from statemachine_flow.engine.core import WATCH_SECONDS
+from statemachine_flow.engine.watch import WATCH_SECONDS
 from statemachine_flow.errors import ConflictError, NotFoundError, SmfError, UsageError
 from statemachine_flow.model import RetryPolicy
 from tests.engine.harness import Driver, Events, Gate, Outcomes, World, add, kinds, states
@@ -233,8 +233,8 @@ def test_a_signal_that_was_heard_is_not_heard_again_before_that_is_kept(world: W
 
     async def look_twice() -> None:
         for _ in range(2):
-            owner.core._seen_version = -1
-            owner.core._look_for_requests()
+            owner.core.watch._seen_version = -1
+            owner.core.watch.look()
 
     owner.on_loop(look_twice())
     owner.quiet()

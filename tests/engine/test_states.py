@@ -46,7 +46,7 @@ def test_the_token_moves_by_firing_the_machine(quick_world: World, monkeypatch: 
         fired.append((cursor.state, type(cursor).__name__))
 
     run = engine.start(workflow)
-    plan = engine.core.plan_of(engine.get(run).definition_hash)
+    plan = engine.core.library.plan_of(engine.get(run).definition_hash)
     monkeypatch.setattr(plan.machine, hook, [note])
     assert engine.wait(run).ok
     again = engine.run(workflow)

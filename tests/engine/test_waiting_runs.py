@@ -9,8 +9,8 @@ import pytest
 
 from statemachine_flow.builder import Workflow
 from statemachine_flow.engine.asynchronous import AsyncEngine
-from statemachine_flow.engine.core import WATCH_SECONDS
 from statemachine_flow.engine.sync import Engine
+from statemachine_flow.engine.watch import WATCH_SECONDS
 from statemachine_flow.errors import ConflictError
 from statemachine_flow.stores.memory import MemoryStore
 from statemachine_flow.testing import ManualClock

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from statemachine_flow.builder import Workflow, load
-from statemachine_flow.engine.core import WATCH_SECONDS
+from statemachine_flow.engine.watch import WATCH_SECONDS
 from tests.engine.harness import Driver, Events, World, kinds, states
 
 DAY = 86_400.0
