@@ -2,6 +2,7 @@
 
 Layout, from the outside in:
     sync, asynchronous   the public engines, twins with the same methods
+    control, reading     what callers have done to runs, and read of them
     entry                how a run comes to be worked on here, and what is said to it
     core                 store, workers, putting runs to work
     ownership, watch     who may work on a run; what is looked at while one is

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,29 +10,23 @@ from typing import Any, Final, Literal, Self, final, get_args
 from statemachine_flow.agents import Agent, Agents
 from statemachine_flow.builder import Workflow, as_workflow
 from statemachine_flow.clock import Clock, SystemClock
-from statemachine_flow.engine import entry
-from statemachine_flow.engine.code import check_code
+from statemachine_flow.engine import control, entry, reading
+from statemachine_flow.engine.control import Until
 from statemachine_flow.engine.core import Core
 from statemachine_flow.engine.outcome import clean_text
-from statemachine_flow.engine.owner import is_alive
-from statemachine_flow.engine.view import Event, Run, event_of, view_of
+from statemachine_flow.engine.view import Event, Run, event_of
 from statemachine_flow.engine.worker import Worker
-from statemachine_flow.errors import ConflictError, NotFoundError, UsageError
+from statemachine_flow.errors import UsageError
 from statemachine_flow.executors.process import inherited_env
 from statemachine_flow.functions import Function, Functions, imported_now
-from statemachine_flow.journal import Record, verified
-from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState
+from statemachine_flow.journal import Record
 from statemachine_flow.secrets import SecretSource
 from statemachine_flow.stores import open_store
-from statemachine_flow.stores.base import RunFilter, RunRow, Store
+from statemachine_flow.stores.base import RunRow, Store
 
-#: How often a caller looks whether another process has done what was asked of it.
-_POLL_SECONDS: Final = 0.1
 #: The longest name of a signal; steps cannot wait for a longer one.
 _EVENT_LENGTH: Final = 200
 
-#: What a caller waits for: that the run is at rest, or also that it waits for the world.
-Until = Literal["waiting", "rest"]
 #: What can be said of an attempt that was cut off.
 Resolution = Literal["completed", "failed", "retry"]
 EventListener = Callable[[Event], None]
@@ -170,7 +162,7 @@ class AsyncEngine:
             until: see `wait`.
         """
         started = await self._start(workflow, inputs, run_id, on_event)
-        return started if isinstance(started, Run) else await self._rest(started, until)
+        return started if isinstance(started, Run) else await control.rest(self._core, started, until)
 
     async def resume(
         self,
@@ -198,11 +190,9 @@ class AsyncEngine:
             ConflictError: `run.state` if it is at rest for good, `run.owned` if a living process owns it,
                 `run.uncertain` if it was paused for a step of which somebody has to say whether it took effect.
         """
-        entry.require_resumable(self._core.row(run_id))
-        worker = self._core.take_hold(run_id, take_over=take_over, listener=_as_listener(on_event))
-        entry.require_certain(worker)
-        await entry.go_on(self._core, worker, by and clean_text(by))
-        return await self._rest(worker, until)
+        listener = _as_listener(on_event)
+        worker = await control.resume(self._core, run_id, by, listener, take_over=take_over)
+        return await control.rest(self._core, worker, until)
 
     async def retry(
         self,
@@ -229,16 +219,8 @@ class AsyncEngine:
             ConflictError: it has not failed.
             UsageError: an item without its step.
         """
-        row = self._core.row(run_id)
-        if row.state != RunState.FAILED:
-            raise ConflictError(f"the run is {row.state}; only a failed run can be retried", run=run_id)
-        only = entry.failed_step(self._core, row, step, item)
-        worker = self._core.take_hold(run_id, listener=_as_listener(on_event))
-        worker.tell(lambda decider, now: decider.retry(now, by and clean_text(by), only))
-        check_code(self._core.library, worker)
-        worker.start_clock()
-        worker.tell(lambda decider, now: decider.advance(now))
-        return await self._rest(worker, until)
+        worker = control.retry(self._core, run_id, step, item, by, _as_listener(on_event))
+        return await control.rest(self._core, worker, until)
 
     async def wait(self, run_id: str, *, until: Until = "waiting") -> Run:
         """The run once it is at rest, whichever living process works on it.
@@ -252,20 +234,7 @@ class AsyncEngine:
             NotFoundError: no such run.
             ConflictError: `run.state`: nobody works on it, so waiting would have no end.
         """
-        core, seen = self._core, None
-        while True:
-            worker = core.workers.get(run_id)
-            if worker is not None:
-                return await self._rest(worker, until)
-            row, version = core.row(run_id), core.store.version()
-            if row.state in RUN_AT_REST or row.state == RunState.PAUSED:
-                return core.view(run_id)
-            if until == "waiting" and version != seen and core.waits_for_world(run_id):
-                return core.view(run_id)
-            seen = version
-            if row.owner is None or not is_alive(row.owner):
-                raise ConflictError("nobody works on the run", run=run_id, hint="resume it")
-            await asyncio.sleep(_POLL_SECONDS)
+        return await control.wait(self._core, run_id, until)
 
     # --- control
 
@@ -294,21 +263,7 @@ class AsyncEngine:
             NotFoundError: no such run.
             ConflictError: `run.state`: it is at rest for good, or came to rest first.
         """
-        reason, by = clean_text(reason), by and clean_text(by)
-        row = self._core.row(run_id)
-        if row.state == RunState.PAUSED and row.owner is None:
-            return self._core.view(run_id)
-        entry.require_allowed(row, "pause", or_already=RunState.PAUSED)
-        worker = await self._hold_or_ask(run_id, "interrupt" if interrupt else "pause", reason, by, timeout)
-        if isinstance(worker, Run):
-            return worker
-        if worker.fold.state == RunState.RUNNING:
-            worker.tell(lambda decider, now: decider.pause(now, reason, by, interrupt=interrupt))
-        elif interrupt and worker.fold.state == RunState.PAUSED:
-            worker.tell(lambda decider, _now: decider.interrupt())
-        run = await self._rest(worker)
-        await self._core.children.kept(worker.fold)
-        return run
+        return await control.pause(self._core, run_id, reason, by, timeout, interrupt=interrupt)
 
     async def cancel(
         self, run_id: str, *, reason: str = "", by: str | None = None, timeout: float | None = None
@@ -328,17 +283,7 @@ class AsyncEngine:
             NotFoundError: no such run.
             ConflictError: `run.state`: it completed or was quarantined, or came to rest before it could be cancelled.
         """
-        reason, by = clean_text(reason), by and clean_text(by)
-        row = self._core.row(run_id)
-        if row.state == RunState.CANCELLED:
-            return self._core.view(run_id)
-        entry.require_allowed(row, "cancel", or_already=RunState.CANCELLING)
-        worker = await self._hold_or_ask(run_id, "cancel", reason, by, timeout)
-        if isinstance(worker, Run):
-            return worker
-        if "cancel" in RUN.allowed(worker.fold.state):
-            worker.tell(lambda decider, now: decider.cancel(now, reason, by))
-        return entry.ended_as(await self._rest(worker), RunState.CANCELLED)
+        return await control.cancel(self._core, run_id, reason, by, timeout)
 
     # --- what the world has to say
 
@@ -462,13 +407,7 @@ class AsyncEngine:
         Raises:
             UsageError: there is no such state.
         """
-        if limit < 1:
-            raise UsageError(f"a list of {limit} runs is none", hint="give a limit of 1 or more")
-        wanted = tuple(states)
-        for state in wanted:
-            if state not in tuple(RunState):
-                raise UsageError(f"there is no run state {state!r}", hint=f"states: {', '.join(RunState)}")
-        return self._core.store.rows(RunFilter(states=wanted, workflow=workflow, since=since, limit=limit))
+        return reading.rows(self._core, states, workflow, since, limit)
 
     async def events(self, run_id: str, *, after: int = 0) -> Sequence[Event]:
         """The run's journal from the record behind `after` on.
@@ -477,12 +416,7 @@ class AsyncEngine:
             NotFoundError: no such run.
             StoreError: `store.corrupt`: a record fails its checksum.
         """
-        self._core.row(run_id)
-        # The record before says what the first one has to follow.
-        records = self._core.store.records(run_id, max(0, after - 1))
-        before = records[0] if after > 0 and records else None
-        following = records[1:] if before else records
-        return [event_of(run_id, record) for record in verified(run_id, following, before)]
+        return reading.events(self._core, run_id, after)
 
     async def find(self, name: str) -> str:
         """The id of the run that `name` stands for: an id, a unique prefix of one, or `@last`.
@@ -493,22 +427,7 @@ class AsyncEngine:
             NotFoundError: nothing matches.
             UsageError: `usage.ambiguous`: several do.
         """
-        store = self._core.store
-        if name != "@last" and store.row(name) is not None:
-            return name
-        found = store.match("" if name == "@last" else name, 1 if name == "@last" else 6) if name else []
-        if not found:
-            raise NotFoundError(f"no run {name[:100]!r}", hint="`smf list --all` shows every run")
-        if len(found) > 1:
-            some = ", ".join(found[:5])
-            raise UsageError(f"{name!r} is the beginning of several runs: {some}", kind="usage.ambiguous")
-        run_id = found[0]
-        while name == "@last" and "." in run_id:  # as in the id of every child run
-            parent = self._core.load(self._core.row(run_id))[1].created.parent
-            if parent is None:
-                break
-            run_id = parent[0]
-        return run_id
+        return reading.find(self._core, name)
 
     # --- inside
 
@@ -525,36 +444,6 @@ class AsyncEngine:
                 hint='put the code that starts runs under `if __name__ == "__main__":`',
             )
         return await entry.start(self._core, as_workflow(workflow), inputs or {}, run_id, _as_listener(on_event))
-
-    async def _rest(self, worker: Worker, until: Until = "rest") -> Run:
-        await worker.rest(idle=until == "waiting")
-        store, run_id = self._core.store, worker.fold.id
-        return view_of(worker.decider.plan, worker.fold, store.row(run_id), store)
-
-    async def _hold_or_ask(
-        self, run_id: str, action: str, reason: str, by: str | None, timeout: float | None
-    ) -> Worker | Run:
-        """This engine's worker for a run; or, where another process works on it, the run once that has acted.
-
-        The request is durable. If its owner dies first, it is granted to the worker that takes the run over here.
-        """
-        try:
-            return self._core.take_hold(run_id)
-        except ConflictError as error:
-            if error.kind != "run.owned":
-                raise
-        core, wanted = self._core, RunState.CANCELLED if action == "cancel" else RunState.PAUSED
-        core.store.request(run_id, action, by or "", reason, core.clock.now())
-        end = None if timeout is None else core.clock.monotonic() + timeout
-        while True:
-            row = core.row(run_id)
-            if row.state in RUN_AT_REST or (row.state == wanted and row.owner is None):
-                return entry.ended_as(core.view(run_id), wanted)
-            if end is not None and core.clock.monotonic() >= end:
-                return core.view(run_id)
-            with contextlib.suppress(ConflictError):  # the owner lives
-                return core.take_hold(run_id)
-            await asyncio.sleep(_POLL_SECONDS)
 
 
 def _as_listener(on_event: EventListener | None) -> Callable[[str, Record], None] | None:

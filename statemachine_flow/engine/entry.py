@@ -19,12 +19,10 @@ from statemachine_flow.engine.inputs import complete_inputs, split_secrets
 from statemachine_flow.engine.outcome import clean_text
 from statemachine_flow.engine.view import Run, view_of
 from statemachine_flow.engine.worker import Worker
-from statemachine_flow.errors import ConflictError, NotFoundError, UsageError
+from statemachine_flow.errors import ConflictError, UsageError
 from statemachine_flow.journal import Created
-from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState
-from statemachine_flow.plan.nodes import item_path
+from statemachine_flow.lifecycle import RUN_AT_REST
 from statemachine_flow.snapshot import encode_definition
-from statemachine_flow.stores.base import RunRow
 from statemachine_flow.values import decode_value, encode_value
 
 
@@ -130,81 +128,6 @@ async def tell(core: Core, run_id: str, action: str, reason: str, by: str | None
         raise ConflictError(f"the run is {row.state}: nothing more happens to it", run=run_id)
     core.rehearse(run_id, action, reason, by, encoded)
     core.store.request(run_id, action, by or "", reason, core.clock.now(), encoded)
-
-
-def failed_step(core: Core, row: RunRow, step: str | None, item: str | None) -> str | None:
-    """The path of the failed step that a retry is about; None for all.
-
-    Raises:
-        UsageError: an item without its step.
-        NotFoundError: no such step or item.
-        ConflictError: it did not fail.
-    """
-    if step is None:
-        if item is not None:
-            raise UsageError("an item is retried by its step and its key", hint="name the step, too")
-        return None
-    path = step if item is None else item_path(step, item)
-    steps = core.load(row)[1].steps
-    found = steps.get(path)
-    if found is None:
-        raise NotFoundError(f"the run has no step {path[:200]!r} that was begun", run=row.id)
-    if found.state not in ("failed", "cancelled"):
-        raise ConflictError(f"step '{path}' is {found.state}: only what failed is retried", run=row.id)
-    around = [steps[path[:end]] for end, char in enumerate(path) if char in "/[" and path[:end] in steps]
-    for part in (*around, found):
-        if part.state not in ("failed", "cancelled") or part.forgiven:
-            message = f"step '{part.id}' is {part.state}, and the run does without '{path}'"
-            raise ConflictError(message, run=row.id, hint="only what made the run fail is retried")
-    return path
-
-
-def require_resumable(row: RunRow) -> None:
-    """Refuse to resume a run that is at rest for good.
-
-    Raises:
-        ConflictError: `run.state`.
-    """
-    if row.state in RUN_AT_REST:
-        hint = "`smf retry` goes on with a failed run" if row.state == RunState.FAILED else None
-        raise ConflictError(f"the run is {row.state}: there is nothing to resume", run=row.id, hint=hint)
-
-
-def require_certain(worker: Worker) -> None:
-    """Refuse to resume a run that was paused because nobody knows what became of one of its steps.
-
-    Raises:
-        ConflictError: `run.uncertain`.
-    """
-    uncertain = worker.decider.uncertain() if worker.fold.state == RunState.PAUSED else []
-    if any(node.step.step.verify is None for node in uncertain):
-        paths = ", ".join(node.path for node in uncertain)
-        hint = "look, and say so with `smf resolve` or Engine.resolve"
-        raise ConflictError(
-            f"it is not known whether {paths} took effect", kind="run.uncertain", run=worker.fold.id, hint=hint
-        )
-
-
-def require_allowed(row: RunRow, action: str, *, or_already: str) -> None:
-    """Refuse what the lifecycle has no edge for, before anything is touched.
-
-    Raises:
-        ConflictError: `run.state`, naming what is allowed.
-    """
-    if action not in RUN.allowed(row.state) and row.state != or_already:
-        allowed = ", ".join(RUN.allowed(row.state)) or "nothing more"
-        raise ConflictError(f"the run is {row.state}: it cannot {action}", run=row.id, hint=f"it allows {allowed}")
-
-
-def ended_as(run: Run, wanted: RunState) -> Run:
-    """The run if it is where the caller wanted it; it may have come to rest before it was asked.
-
-    Raises:
-        ConflictError: `run.state`.
-    """
-    if run.state != wanted:
-        raise ConflictError(f"the run is {run.state}: it came to rest before it could be {wanted}", run=run.id)
-    return run
 
 
 def _current_directory() -> str:

@@ -13,7 +13,8 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar, final
 
-from statemachine_flow.engine.asynchronous import AsyncEngine, EventListener, Resolution, Until, WorkflowLike
+from statemachine_flow.engine.asynchronous import AsyncEngine, EventListener, Resolution, WorkflowLike
+from statemachine_flow.engine.control import Until
 from statemachine_flow.engine.ids import new_run_id
 from statemachine_flow.engine.view import Event, Run
 from statemachine_flow.errors import SmfError, UsageError

@@ -1,0 +1,212 @@
+"""What callers have done to a run, wherever it is worked on: resumed, retried, paused, cancelled, waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final, Literal
+
+from statemachine_flow.engine.code import check_code
+from statemachine_flow.engine.core import Core, Listener
+from statemachine_flow.engine.entry import go_on
+from statemachine_flow.engine.outcome import clean_text
+from statemachine_flow.engine.owner import is_alive
+from statemachine_flow.engine.view import Run, view_of
+from statemachine_flow.engine.worker import Worker
+from statemachine_flow.errors import ConflictError, NotFoundError, UsageError
+from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState
+from statemachine_flow.plan.nodes import item_path
+from statemachine_flow.stores.base import RunRow
+
+#: How often a caller looks whether another process has done what was asked of it.
+_POLL_SECONDS: Final = 0.1
+
+#: What a caller waits for: that the run is at rest, or also that it waits for the world.
+Until = Literal["waiting", "rest"]
+
+
+async def resume(core: Core, run_id: str, by: str | None, listener: Listener | None, *, take_over: bool) -> Worker:
+    """Take up a run that was paused, that waits, or whose process died; see `AsyncEngine.resume`."""
+    _require_resumable(core.row(run_id))
+    worker = core.take_hold(run_id, take_over=take_over, listener=listener)
+    _require_certain(worker)
+    await go_on(core, worker, by and clean_text(by))
+    return worker
+
+
+def retry(  # noqa: PLR0917 - which part of which run, and who asks
+    core: Core, run_id: str, step: str | None, item: str | None, by: str | None, listener: Listener | None
+) -> Worker:
+    """Begin anew what failed of a run; see `AsyncEngine.retry`."""
+    row = core.row(run_id)
+    if row.state != RunState.FAILED:
+        raise ConflictError(f"the run is {row.state}; only a failed run can be retried", run=run_id)
+    only = _failed_step(core, row, step, item)
+    worker = core.take_hold(run_id, listener=listener)
+    worker.tell(lambda decider, now: decider.retry(now, by and clean_text(by), only))
+    check_code(core.library, worker)
+    worker.start_clock()
+    worker.tell(lambda decider, now: decider.advance(now))
+    return worker
+
+
+async def rest(core: Core, worker: Worker, until: Until = "rest") -> Run:
+    """The run once it is at rest, or waits for the world, while it is worked on here."""
+    await worker.rest(idle=until == "waiting")
+    return view_of(worker.decider.plan, worker.fold, core.store.row(worker.fold.id), core.store)
+
+
+async def wait(core: Core, run_id: str, until: Until) -> Run:
+    """The run once it is at rest, or waits for the world, whoever works on it; see `AsyncEngine.wait`."""
+    seen = None
+    while True:
+        worker = core.workers.get(run_id)
+        if worker is not None:
+            return await rest(core, worker, until)
+        row, version = core.row(run_id), core.store.version()
+        if row.state in RUN_AT_REST or row.state == RunState.PAUSED:
+            return core.view(run_id)
+        if until == "waiting" and version != seen and core.waits_for_world(run_id):
+            return core.view(run_id)
+        seen = version
+        if row.owner is None or not is_alive(row.owner):
+            raise ConflictError("nobody works on the run", run=run_id, hint="resume it")
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def pause(core: Core, run_id: str, reason: str, by: str | None, timeout: float | None, *, interrupt: bool) -> Run:
+    """Let no new attempt of a run begin; see `AsyncEngine.pause`."""
+    reason, by = clean_text(reason), by and clean_text(by)
+    row = core.row(run_id)
+    if row.state == RunState.PAUSED and row.owner is None:
+        return core.view(run_id)
+    _require_allowed(row, "pause", or_already=RunState.PAUSED)
+    worker = await _hold_or_ask(core, run_id, "interrupt" if interrupt else "pause", reason, by, timeout)
+    if isinstance(worker, Run):
+        return worker
+    if worker.fold.state == RunState.RUNNING:
+        worker.tell(lambda decider, now: decider.pause(now, reason, by, interrupt=interrupt))
+    elif interrupt and worker.fold.state == RunState.PAUSED:
+        worker.tell(lambda decider, _now: decider.interrupt())
+    run = await rest(core, worker)
+    await core.children.kept(worker.fold)
+    return run
+
+
+async def cancel(core: Core, run_id: str, reason: str, by: str | None, timeout: float | None) -> Run:
+    """End a run; see `AsyncEngine.cancel`."""
+    reason, by = clean_text(reason), by and clean_text(by)
+    row = core.row(run_id)
+    if row.state == RunState.CANCELLED:
+        return core.view(run_id)
+    _require_allowed(row, "cancel", or_already=RunState.CANCELLING)
+    worker = await _hold_or_ask(core, run_id, "cancel", reason, by, timeout)
+    if isinstance(worker, Run):
+        return worker
+    if "cancel" in RUN.allowed(worker.fold.state):
+        worker.tell(lambda decider, now: decider.cancel(now, reason, by))
+    return _ended_as(await rest(core, worker), RunState.CANCELLED)
+
+
+async def _hold_or_ask(  # noqa: PLR0917 - what is asked
+    core: Core, run_id: str, action: str, reason: str, by: str | None, timeout: float | None
+) -> Worker | Run:
+    """This engine's worker for a run; or, where another process works on it, the run once that has acted.
+
+    The request is durable. If its owner dies first, it is granted to the worker that takes the run over here.
+    """
+    try:
+        return core.take_hold(run_id)
+    except ConflictError as error:
+        if error.kind != "run.owned":
+            raise
+    wanted = RunState.CANCELLED if action == "cancel" else RunState.PAUSED
+    core.store.request(run_id, action, by or "", reason, core.clock.now())
+    end = None if timeout is None else core.clock.monotonic() + timeout
+    while True:
+        row = core.row(run_id)
+        if row.state in RUN_AT_REST or (row.state == wanted and row.owner is None):
+            return _ended_as(core.view(run_id), wanted)
+        if end is not None and core.clock.monotonic() >= end:
+            return core.view(run_id)
+        with contextlib.suppress(ConflictError):  # the owner lives
+            return core.take_hold(run_id)
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+# --- what is refused before anything is touched
+
+
+def _failed_step(core: Core, row: RunRow, step: str | None, item: str | None) -> str | None:
+    """The path of the failed step that a retry is about; None for all.
+
+    Raises:
+        UsageError: an item without its step.
+        NotFoundError: no such step or item.
+        ConflictError: it did not fail.
+    """
+    if step is None:
+        if item is not None:
+            raise UsageError("an item is retried by its step and its key", hint="name the step, too")
+        return None
+    path = step if item is None else item_path(step, item)
+    steps = core.load(row)[1].steps
+    found = steps.get(path)
+    if found is None:
+        raise NotFoundError(f"the run has no step {path[:200]!r} that was begun", run=row.id)
+    if found.state not in ("failed", "cancelled"):
+        raise ConflictError(f"step '{path}' is {found.state}: only what failed is retried", run=row.id)
+    around = [steps[path[:end]] for end, char in enumerate(path) if char in "/[" and path[:end] in steps]
+    for part in (*around, found):
+        if part.state not in ("failed", "cancelled") or part.forgiven:
+            message = f"step '{part.id}' is {part.state}, and the run does without '{path}'"
+            raise ConflictError(message, run=row.id, hint="only what made the run fail is retried")
+    return path
+
+
+def _require_resumable(row: RunRow) -> None:
+    """Refuse to resume a run that is at rest for good.
+
+    Raises:
+        ConflictError: `run.state`.
+    """
+    if row.state in RUN_AT_REST:
+        hint = "`smf retry` goes on with a failed run" if row.state == RunState.FAILED else None
+        raise ConflictError(f"the run is {row.state}: there is nothing to resume", run=row.id, hint=hint)
+
+
+def _require_certain(worker: Worker) -> None:
+    """Refuse to resume a run that was paused because nobody knows what became of one of its steps.
+
+    Raises:
+        ConflictError: `run.uncertain`.
+    """
+    uncertain = worker.decider.uncertain() if worker.fold.state == RunState.PAUSED else []
+    if any(node.step.step.verify is None for node in uncertain):
+        paths = ", ".join(node.path for node in uncertain)
+        hint = "look, and say so with `smf resolve` or Engine.resolve"
+        raise ConflictError(
+            f"it is not known whether {paths} took effect", kind="run.uncertain", run=worker.fold.id, hint=hint
+        )
+
+
+def _require_allowed(row: RunRow, action: str, *, or_already: str) -> None:
+    """Refuse what the lifecycle has no edge for, before anything is touched.
+
+    Raises:
+        ConflictError: `run.state`, naming what is allowed.
+    """
+    if action not in RUN.allowed(row.state) and row.state != or_already:
+        allowed = ", ".join(RUN.allowed(row.state)) or "nothing more"
+        raise ConflictError(f"the run is {row.state}: it cannot {action}", run=row.id, hint=f"it allows {allowed}")
+
+
+def _ended_as(run: Run, wanted: RunState) -> Run:
+    """The run if it is where the caller wanted it; it may have come to rest before it was asked.
+
+    Raises:
+        ConflictError: `run.state`.
+    """
+    if run.state != wanted:
+        raise ConflictError(f"the run is {run.state}: it came to rest before it could be {wanted}", run=run.id)
+    return run
