@@ -103,7 +103,7 @@ class Decider(Rules):
         self.decision.records.append(self.fold.add("run.create", created, now))
         ends = [end for end in (self._deadline(now), deadline) if end is not None]
         self.add("run.start", RunStarted(deadline=min(ends, default=None)), now)
-        self.advance(now)
+        advance(self, now)
 
     def recover(self, now: int, reason: str) -> None:
         """An owner took over: attempts that the last owner left behind are interrupted, timers are set again."""
@@ -131,7 +131,7 @@ class Decider(Rules):
                 endings.settle(self, node, now)
             else:
                 endings.finish(self, node, outcome, now)
-        self.advance(now)
+        advance(self, now)
 
     def child_ended(self, path: str, run_id: str, outcome: Outcome, now: int, *, ended_at: int | None = None) -> None:
         """The child run of a step came to rest, when `ended_at` says; one that is not waited for changes nothing."""
@@ -150,7 +150,7 @@ class Decider(Rules):
             endings.settle(self, node, now)
         else:
             endings.finish(self, node, outcome, now)
-        self.advance(now)
+        advance(self, now)
 
     def due(self, path: str, due: int, now: int) -> None:
         """A step's timer fell due; one that was set for something else meanwhile changes nothing."""
@@ -166,7 +166,7 @@ class Decider(Rules):
             self.frontier.goes_on_with(node)
         # Of several timers that fall due together all are heard before anything begins.
         self.is_behind = True
-        self.advance(now, begins=False)
+        advance(self, now, begins=False)
 
     def deadline_passed(self, now: int) -> None:
         """The run's own deadline passed: stop what is alive, then fail."""
@@ -177,7 +177,7 @@ class Decider(Rules):
             )
             self.frontier.give_up(self.frontier.root, ErrorInfo("run.timeout", "TimeoutError", message))
             self.abort_alive("deadline", "cancel")
-            self.advance(now)
+            advance(self, now)
 
     def pause(self, now: int, reason: str, by: str | None, *, interrupt: bool) -> None:
         """No new attempt begins; those alive finish, or are interrupted."""
@@ -216,7 +216,7 @@ class Decider(Rules):
             self.abort_alive("cancel", "cancel")
         elif was_paused:
             recovery.follow_children(self)  # those of handlers go on
-        self.advance(now)
+        advance(self, now)
 
     def retry(self, now: int, by: str | None, only: str | None = None) -> None:
         """A failed run goes on: what failed, was cancelled, or was skipped because of that, begins anew.
@@ -244,7 +244,7 @@ class Decider(Rules):
     def signal(self, now: int, *, event: str, key: str | None, payload: bytes, by: str | None) -> None:
         """Something happened outside."""
         outside.signal(self, now, event=event, key=key, payload=payload, by=by)
-        self.advance(now)
+        advance(self, now)
 
     def decide(
         self,
@@ -266,7 +266,7 @@ class Decider(Rules):
         node = self.node(path)
         decision = approvals.answer(self, node, now, choice=choice, form=form, by=by, reason=reason, digest=digest)
         outside.decide(self, node, decision, now)
-        self.advance(now)
+        advance(self, now)
 
     def resolve(self, now: int, path: str, as_: str, outcome: Outcome | None, by: str | None) -> None:
         """Somebody says what became of an attempt that was cut off.
@@ -275,7 +275,7 @@ class Decider(Rules):
             ConflictError: `run.refused`.
         """
         outside.resolve(self, self.node(path), as_, outcome, now, by)
-        self.advance(now)
+        advance(self, now)
 
     def node(self, path: str) -> Node:
         """The step under a path, if it is open.
