@@ -53,8 +53,7 @@ COMMANDS = {
     "test": PYTEST,
     "check": [],
     "bench": [str(PYTHON), "benchmarks/run.py"],
-    # Long by nature: what hangs in an ordinary test is at work here.
-    "soak": [*PYTEST, "-m", "soak", "--timeout=7200", "-o", "faulthandler_timeout=0", "tests"],
+    "soak": [*PYTEST, "-m", "soak", "tests"],
 }
 #: What `check` runs first, one command each.
 TOOLS = ("ruff format --check .", "ruff check --output-format=concise .", "mypy", "lint-imports --no-logo")

@@ -22,6 +22,7 @@ COMMANDS: Final[dict[str, str]] = {
     "fmt": "Lay documents out in the canonical way.",
     "convert": "Write a document in another format.",
     "run": "Run a workflow.",
+    "recover": "Take over every run whose process died.",
     "resume": "Go on with a run that was paused or interrupted.",
     "retry": "Go on with a failed run: what failed begins anew.",
     "pause": "Let a run come to rest; `resume` goes on with it.",

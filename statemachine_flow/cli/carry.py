@@ -184,7 +184,7 @@ def carry(engine: Engine, errand: Errand, work: Callable[[EventListener], Run], 
     Returns:
         The exit code.
     """
-    interruption = Interruption(engine, errand.run_id)
+    interruption = Interruption(engine, [errand.run_id])
     try:
         with show_progress(errand.workflow, errand.run_id, errand.states) as hear, interruption.watching():
             run = work(hear)

@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Final, final
 
@@ -31,16 +31,16 @@ _AGAIN_SECONDS: Final = 0.1
 
 @final
 class Interruption:
-    """Whether the run of a command was interrupted, and by which signal.
+    """Whether the runs of a command were interrupted, and by which signal.
 
     Args:
-        engine: works on the run.
-        run_id: the run; it need not exist yet.
+        engine: works on the runs.
+        run_ids: the runs, which need not exist yet; the list may grow.
     """
 
-    def __init__(self, engine: Engine, run_id: str) -> None:
+    def __init__(self, engine: Engine, run_ids: Sequence[str]) -> None:
         self._engine = engine
-        self._run_id = run_id
+        self._run_ids = run_ids
         self._done = threading.Event()
         #: The first signal that came.
         self.signal: signal.Signals | None = None
@@ -87,10 +87,12 @@ class Interruption:
 
     def _pause(self) -> None:
         name = "" if self.signal is None else self.signal.name
-        say(f"{name}: pausing run {self._run_id}; once more to leave at once")
+        what = "the runs" if len(self._run_ids) != 1 else f"run {self._run_ids[0]}"
+        say(f"{name}: pausing {what}; once more to leave at once")
         while not self._done.is_set():
-            with contextlib.suppress(SmfError):  # it does not exist yet, or is at rest by now
-                self._engine.pause(self._run_id, interrupt=True, reason=f"stopped by {name}", timeout=0)
+            for run_id in tuple(self._run_ids):
+                with contextlib.suppress(SmfError):  # it does not exist yet, or is at rest by now
+                    self._engine.pause(run_id, interrupt=True, reason=f"stopped by {name}", timeout=0)
             self._done.wait(_AGAIN_SECONDS)
 
 

@@ -14,6 +14,8 @@ from statemachine_flow.engine import control, entry, reading
 from statemachine_flow.engine.control import Until
 from statemachine_flow.engine.core import Core
 from statemachine_flow.engine.outcome import clean_text
+from statemachine_flow.engine.owner import LEASE_SECONDS
+from statemachine_flow.engine.takeover import Recovery, recover
 from statemachine_flow.engine.view import Event, Run, event_of
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import UsageError
@@ -51,6 +53,9 @@ class AsyncEngine:
         agents: name -> whom `agent` steps ask: a callable that takes one `AgentRequest`.
         secrets: name -> value of secrets that steps and inputs name; others are looked for in the environment.
         workflows: name -> what `workflow` steps start by that name: a workflow, or the path of a document.
+        lease: for how many seconds a sign of life of this engine holds; one that gives none for so long, such as a
+            stopped process, loses its runs to whoever asks for them.
+        take_up: `recover` as soon as the engine is entered with `async with`.
 
     Raises:
         StoreError: the store cannot be opened.
@@ -80,6 +85,8 @@ class AsyncEngine:
         agents: Mapping[str, Agent] | None = None,
         secrets: Mapping[str, str] | None = None,
         workflows: Mapping[str, WorkflowLike] | None = None,
+        lease: float = LEASE_SECONDS,
+        take_up: bool = False,
     ) -> None:
         self._core = Core(
             open_store(store),
@@ -92,12 +99,16 @@ class AsyncEngine:
             grace=grace,
             strict_code=strict_code,
             rng=rng or random.Random(),  # noqa: S311 - jitter is no secret
+            lease=lease,
         )
+        self._takes_up = take_up
         self._closed = False
 
     # --- life
 
     async def __aenter__(self) -> Self:
+        if self._takes_up:
+            await self.recover()
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -193,6 +204,22 @@ class AsyncEngine:
         listener = _as_listener(on_event)
         worker = await control.resume(self._core, run_id, by, listener, take_over=take_over)
         return await control.rest(self._core, worker, until)
+
+    async def recover(self, *, by: str | None = None, on_event: EventListener | None = None) -> Recovery:
+        """Take over every run whose owner is gone: dead, or without a sign of life for as long as its lease.
+
+        The runs go on in this engine; `wait` waits for them. One that cannot go on, such as for a damaged journal,
+        keeps none of the others from it. An owner of another host that has not been heard of for long is watched for
+        the length of its lease first.
+
+        Args:
+            by: who asks, for the journal.
+            on_event: see `start`.
+
+        Returns:
+            Which runs were taken, and which could not be.
+        """
+        return await recover(self._core, by and clean_text(by), _as_listener(on_event))
 
     async def retry(
         self,
@@ -395,6 +422,7 @@ class AsyncEngine:
         workflow: str | None = None,
         since: int | None = None,
         limit: int = 100,
+        owned: bool = False,
     ) -> Sequence[RunRow]:
         """Runs, newest first, one row each.
 
@@ -403,11 +431,12 @@ class AsyncEngine:
             workflow: only runs of the workflow with this name.
             since: only runs created then or later, in microseconds UTC.
             limit: at most so many.
+            owned: only runs that a process works on, or worked on when it died.
 
         Raises:
             UsageError: there is no such state.
         """
-        return reading.rows(self._core, states, workflow, since, limit)
+        return reading.rows(self._core, states, workflow, since, limit, owned)
 
     async def events(self, run_id: str, *, after: int = 0) -> Sequence[Event]:
         """The run's journal from the record behind `after` on.
@@ -417,6 +446,16 @@ class AsyncEngine:
             StoreError: `store.corrupt`: a record fails its checksum.
         """
         return reading.events(self._core, run_id, after)
+
+    async def rejected(self, run_id: str) -> Sequence[Event]:
+        """What owners wanted to add to the run's journal after they had lost it: kept for people, never believed.
+
+        Their numbers are 0, for they have no place in the journal.
+
+        Raises:
+            NotFoundError: no such run.
+        """
+        return reading.rejected(self._core, run_id)
 
     async def find(self, name: str) -> str:
         """The id of the run that `name` stands for: an id, a unique prefix of one, or `@last`.

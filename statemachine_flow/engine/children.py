@@ -162,7 +162,7 @@ class Children:
             row = core.store.row(run_id)
             if core.workers.get(parent.fold.id) is not parent:
                 del self._elsewhere[run_id]
-            elif row is None or (row.owner is None and row.state != RunState.PAUSED):
+            elif row is None or (row.owner is None and row.state != RunState.PAUSED) or core.ownership.is_left(row):
                 self.start(parent, StartChild(node, run_id))
 
     def _report(self, parent: Worker, node: Node, run_id: str, outcome: Outcome, ended_at: int | None = None) -> None:

@@ -37,12 +37,20 @@ class Committer:
         store: where to.
         threads: where a commit runs while attempts on the loop could go on.
         is_busy: whether there are such attempts.
+        reject: told each write that came too late, because its run has another owner.
     """
 
-    def __init__(self, store: Store, threads: ThreadExecutor, is_busy: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        threads: ThreadExecutor,
+        is_busy: Callable[[], bool],
+        reject: Callable[[Write], None],
+    ) -> None:
         self._store = store
         self._threads = threads
         self._is_busy = is_busy
+        self._reject = reject
         self._changed: dict[Worker, None] = {}
         #: Attempts that are to be done inside a transaction of their own.
         self._transactions: list[Transaction] = []
@@ -106,7 +114,11 @@ class Committer:
     def _act(self, worker: Worker, write: NewRun | Write, *, is_kept: bool) -> None:
         """Go on after a commit."""
         if not is_kept:
-            worker.end(_refusal(worker, write))
+            if isinstance(write, NewRun):
+                worker.end(ConflictError("a run with that id exists", kind="run.conflict", run=worker.fold.id))
+            else:
+                self._reject(write)
+                worker.end(fenced(worker.fold.id))
             return
         try:
             worker.committed()
@@ -156,11 +168,11 @@ def _bug(error: BaseException) -> SmfError:
     return SmfError(f"committing failed: {type(error).__name__}: {error}")
 
 
-def _refusal(worker: Worker, write: NewRun | Write) -> ConflictError:
-    if isinstance(write, NewRun):
-        return ConflictError("a run with that id exists", kind="run.conflict", run=worker.fold.id)
+def fenced(run_id: str) -> ConflictError:
+    """What whoever waits for a run is told when another owner has taken it."""
     return ConflictError(
         "another owner took the run over; what this process still did for it is not kept",
         kind="run.fenced",
-        run=worker.fold.id,
+        run=run_id,
+        hint="wait for it; `smf events RUN --rejected` shows what came too late",
     )

@@ -10,7 +10,7 @@ from statemachine_flow.engine.code import check_code
 from statemachine_flow.engine.core import Core, Listener
 from statemachine_flow.engine.entry import go_on
 from statemachine_flow.engine.outcome import clean_text
-from statemachine_flow.engine.owner import is_alive
+from statemachine_flow.engine.takeover import until_known
 from statemachine_flow.engine.view import Run, view_of
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import ConflictError, NotFoundError, UsageError
@@ -27,7 +27,10 @@ Until = Literal["waiting", "rest"]
 
 async def resume(core: Core, run_id: str, by: str | None, listener: Listener | None, *, take_over: bool) -> Worker:
     """Take up a run that was paused, that waits, or whose process died; see `AsyncEngine.resume`."""
-    _require_resumable(core.row(run_id))
+    row = core.row(run_id)
+    _require_resumable(row)
+    if row.owner is not None and not take_over:
+        await until_known(core, row.owner)
     worker = core.take_hold(run_id, take_over=take_over, listener=listener)
     _require_certain(worker)
     await go_on(core, worker, by and clean_text(by))
@@ -69,7 +72,7 @@ async def wait(core: Core, run_id: str, until: Until) -> Run:
         if until == "waiting" and version != seen and core.waits_for_world(run_id):
             return core.view(run_id)
         seen = version
-        if row.owner is None or not is_alive(row.owner):
+        if row.owner is None or core.ownership.is_left(row):
             raise ConflictError("nobody works on the run", run=run_id, hint="resume it")
         await asyncio.sleep(_POLL_SECONDS)
 

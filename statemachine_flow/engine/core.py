@@ -18,8 +18,7 @@ from statemachine_flow.engine.committer import Committer, Transaction
 from statemachine_flow.engine.decide import Decider
 from statemachine_flow.engine.library import Library
 from statemachine_flow.engine.outcome import Outcome
-from statemachine_flow.engine.owner import new_owner, retire
-from statemachine_flow.engine.ownership import claim, let_go, what_left
+from statemachine_flow.engine.ownership import Ownership, let_go, what_left
 from statemachine_flow.engine.scope import RunNames
 from statemachine_flow.engine.view import Run, view_of
 from statemachine_flow.engine.watch import Watch
@@ -50,6 +49,7 @@ class Core:
         grace: seconds an attempt has to end after it was asked to.
         strict_code: pause a run whose functions' code changed, instead of leaving a note.
         rng: for the jitter of retries.
+        lease: for how many seconds a sign of life of this engine holds.
         agents: whom `agent` steps may ask.
         secrets: where values come from that are never stored.
         workflows: name -> what `workflow` steps may start by that name.
@@ -68,6 +68,7 @@ class Core:
         grace: float,
         strict_code: bool,
         rng: random.Random,
+        lease: float,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -77,12 +78,13 @@ class Core:
         self.secrets = secrets
         self.children = Children(self)
         self.threads = ThreadExecutor()
-        self.owner = new_owner()
         self.workers: dict[str, Worker] = {}
+        self.ownership = Ownership(store, clock, lease, self.workers)
+        self.owner = self.ownership.me
         self.library = Library(store, functions, agents, workflows, strict_code=strict_code)
         self.watch = Watch(store, clock, self.library, self.workers, self.children.look)
         self._rng = rng
-        self._committer = Committer(store, self.threads, self._is_busy)
+        self._committer = Committer(store, self.threads, self._is_busy, self.ownership.reject)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # --- what workers ask of their host
@@ -101,6 +103,7 @@ class Core:
                 self.secrets.forget(worker.fold.id)
         if not self.workers:
             self.watch.end()
+            self.ownership.end()
 
     def transact(self, worker: Worker, work: Callable[[Any], Outcome], report: Callable[[Outcome], None]) -> None:
         """See `worker.Host.transact`."""
@@ -158,6 +161,7 @@ class Core:
             children: definitions that it may start, by content hash.
         """
         self._stay_on_loop()
+        self.ownership.begin()
         fold = RunFold(run_id)
         now = self.clock.now()
         decider = self._decider(self.library.plan(created.definition, lambda: definition), fold)
@@ -238,7 +242,7 @@ class Core:
         if run_id in self.workers:
             return self.workers[run_id]
         row = self.row(run_id)
-        epoch = claim(self.store, row, self.owner, take_over=take_over)
+        epoch = self.ownership.claim(row, take_over=take_over)
         try:
             plan, fold = self.load(row)
         except BaseException:
@@ -317,5 +321,5 @@ class Core:
             await asyncio.wait(waiting)
         self.watch.end()
         self.threads.close()
-        retire(self.owner)
+        self.ownership.leave()
         self.store.close()

@@ -9,19 +9,37 @@ import subprocess
 import uuid
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 from statemachine_flow.stores.base import Owner
+
+#: For how long a sign of life of an owner holds, in seconds.
+LEASE_SECONDS: Final = 30.0
 
 #: Nonces of the engines of this process that are open.
 _live: set[str] = set()
 
 
-def new_owner() -> Owner:
-    """A name for one engine of this process; `retire` it when the engine closes."""
+def new_owner(since: float = 0.0, lease: float = LEASE_SECONDS) -> Owner:
+    """A name for one engine of this process; `retire` it when the engine closes.
+
+    Args:
+        since: now, by the monotonic clock, in seconds.
+        lease: for how many seconds a sign of life holds.
+    """
     nonce = uuid.uuid4().hex
     _live.add(nonce)
     pid = os.getpid()
-    return Owner(host=platform.node(), boot=_boot_id(), pid=pid, started=_started(pid), nonce=nonce)
+    return Owner(
+        host=platform.node(),
+        boot=_boot_id(),
+        pid=pid,
+        started=_started(pid),
+        nonce=nonce,
+        namespace=_namespace(),
+        since=since,
+        lease=lease,
+    )
 
 
 def retire(owner: Owner) -> None:
@@ -29,12 +47,22 @@ def retire(owner: Owner) -> None:
     _live.discard(owner.nonce)
 
 
+def is_here(owner: Owner) -> bool:
+    """Whether the owner ran on this very system, so that its process can be looked for."""
+    return owner.host == platform.node() and owner.namespace in ("", _namespace())
+
+
+def shares_clock(owner: Owner) -> bool:
+    """Whether the monotonic clock of the owner is that of this process: it counts from one boot for all processes."""
+    return owner.host == platform.node() and owner.boot == _boot_id()
+
+
 def is_alive(owner: Owner) -> bool:
-    """Whether the owner may still be at work.
+    """Whether the owner's process may still be there; whether it does anything is for its lease to say.
 
     Only a process of this host can be known to be dead; one of another host is taken to be alive.
     """
-    if owner.host != platform.node():
+    if not is_here(owner):
         return True
     if owner.boot != _boot_id():
         return False
@@ -42,6 +70,19 @@ def is_alive(owner: Owner) -> bool:
         return owner.nonce in _live
     started = _started(owner.pid)
     return started != "" and started == owner.started
+
+
+def is_own(owner: Owner) -> bool:
+    """Whether the owner is an engine of this process that is open."""
+    return owner.nonce in _live
+
+
+@cache
+def _namespace() -> str:
+    """Where pids are counted: each container has a count of its own."""
+    with contextlib.suppress(OSError):
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - it is no path, but a name such as pid:[4026531836]
+    return ""
 
 
 @cache

@@ -1,47 +1,108 @@
-"""Taking a run and letting go of it: who may work on it, and under which epoch. `owner` tells who lives."""
+"""Taking a run and letting go of it: who may work on it, and under which epoch. `lease` tells who is gone."""
 
 from __future__ import annotations
 
-from statemachine_flow.engine.owner import is_alive
+import contextlib
+from collections.abc import Mapping
+from typing import final
+
+from statemachine_flow.clock import Clock
+from statemachine_flow.engine.committer import fenced
+from statemachine_flow.engine.lease import Heart, Observer
+from statemachine_flow.engine.owner import is_alive, new_owner, retire
 from statemachine_flow.engine.worker import Worker
-from statemachine_flow.errors import ConflictError
+from statemachine_flow.errors import ConflictError, SmfError
 from statemachine_flow.lifecycle import RunState
-from statemachine_flow.stores.base import Owner, RunRow, Store
+from statemachine_flow.stores.base import RunRow, Store, Write
 
 
-def claim(store: Store, row: RunRow, me: Owner, *, take_over: bool) -> int:
-    """Become a run's owner, unless somebody else who lives is.
+@final
+class Ownership:
+    """What one engine owns, and what it may take.
 
     Args:
-        store: where the run is.
-        row: the run.
-        me: the owner-to-be.
-        take_over: do not ask whether its owner lives.
-
-    Returns:
-        The epoch under which it may be worked on.
-
-    Raises:
-        ConflictError: `run.owned`: another living process owns it.
+        store: where runs are.
+        clock: time.
+        lease: for how many seconds a sign of life of the engine holds.
+        workers: run id -> who works on it here.
     """
-    owner = row.owner
-    # A run that is its own without a worker is one this engine lost, such as by a full disk.
-    if owner is not None and owner != me and is_alive(owner) and not take_over:
-        raise ConflictError(
-            f"process {owner.pid} on {owner.host} is working on the run",
-            kind="run.owned",
-            run=row.id,
-            hint="wait for it, or cancel the run",
-        )
-    if not store.claim(row.id, row.epoch, me):
-        raise ConflictError("another process took the run first", kind="run.owned", run=row.id)
-    return row.epoch + 1
+
+    def __init__(self, store: Store, clock: Clock, lease: float, workers: Mapping[str, Worker]) -> None:
+        self.me = new_owner(clock.monotonic(), lease)
+        self.observer = Observer(store, clock)
+        self._store = store
+        self._clock = clock
+        self._workers = workers
+        self._heart = Heart(store, clock, self.me, self._epochs, self._lost)
+
+    def begin(self) -> None:
+        """The engine is about to work on a run."""
+        self._heart.start()
+
+    def claim(self, row: RunRow, *, take_over: bool) -> int:
+        """Become a run's owner, unless somebody else who is there is.
+
+        Args:
+            row: the run.
+            take_over: do not ask whether its owner is there.
+
+        Returns:
+            The epoch under which it may be worked on.
+
+        Raises:
+            ConflictError: `run.owned`: another living process owns it.
+        """
+        owner = row.owner
+        # A run that is its own without a worker is one this engine lost, such as by a full disk.
+        if owner is not None and owner != self.me and not take_over and not self.observer.is_gone(owner):
+            raise ConflictError(
+                f"process {owner.pid} on {owner.host} is working on the run",
+                kind="run.owned",
+                run=row.id,
+                hint="wait for it, or cancel the run",
+            )
+        self.begin()
+        if not self._store.claim(row.id, row.epoch, self.me):
+            raise ConflictError("another process took the run first", kind="run.owned", run=row.id)
+        return row.epoch + 1
+
+    def is_left(self, row: RunRow) -> bool:
+        """Whether a run has an owner that is gone."""
+        return row.owner is not None and row.owner != self.me and self.observer.is_gone(row.owner)
+
+    def reject(self, write: Write) -> None:
+        """A write came too late, for its run has another owner: keep it for people to see."""
+        with contextlib.suppress(SmfError):  # nothing depends on it
+            self._store.reject(write, self.me, self._clock.now())
+
+    def end(self) -> None:
+        """The engine works on nothing any more."""
+        self._heart.stop()
+
+    def leave(self) -> None:
+        """The engine closes."""
+        with contextlib.suppress(SmfError):  # that its process is gone will be seen anyway
+            self._heart.leave()
+        retire(self.me)
+
+    def _epochs(self) -> Mapping[str, int]:
+        """The runs that are worked on here, as far as the store knows them, and under which epoch."""
+        return {run_id: worker.epoch for run_id, worker in self._workers.items() if worker.durable.done()}
+
+    def _lost(self, run_id: str) -> None:
+        """Another owner has taken a run: stop all that is done for it."""
+        worker = self._workers.get(run_id)
+        if worker is not None:
+            worker.end(fenced(run_id))
 
 
 def what_left(row: RunRow) -> str:
     """What is said of the attempts that the last owner of a run left behind."""
     owner = row.owner
-    return "its owner is gone" if owner is None else f"its owner, process {owner.pid} on {owner.host}, is gone"
+    if owner is None:
+        return "its owner is gone"
+    fate = "gives no sign of life" if is_alive(owner) else "is gone"
+    return f"its owner, process {owner.pid} on {owner.host}, {fate}"
 
 
 def let_go(worker: Worker) -> None:

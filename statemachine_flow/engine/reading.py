@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from statemachine_flow.engine.core import Core
-from statemachine_flow.engine.view import Event, event_of
+from statemachine_flow.engine.view import Event, event_of, rejected_event
 from statemachine_flow.errors import NotFoundError, UsageError
 from statemachine_flow.journal import verified
 from statemachine_flow.lifecycle import RunState
 from statemachine_flow.stores.base import RunFilter, RunRow
 
 
-def rows(core: Core, states: Iterable[str], workflow: str | None, since: int | None, limit: int) -> Sequence[RunRow]:
+def rows(  # noqa: PLR0917 - by what a list is narrowed
+    core: Core, states: Iterable[str], workflow: str | None, since: int | None, limit: int, owned: bool
+) -> Sequence[RunRow]:
     """Runs, newest first; see `AsyncEngine.list`."""
     if limit < 1:
         raise UsageError(f"a list of {limit} runs is none", hint="give a limit of 1 or more")
@@ -20,7 +22,8 @@ def rows(core: Core, states: Iterable[str], workflow: str | None, since: int | N
     for state in wanted:
         if state not in tuple(RunState):
             raise UsageError(f"there is no run state {state!r}", hint=f"states: {', '.join(RunState)}")
-    return core.store.rows(RunFilter(states=wanted, workflow=workflow, since=since, limit=limit))
+    which = RunFilter(states=wanted, workflow=workflow, since=since, limit=limit, owned=owned)
+    return core.store.rows(which)
 
 
 def events(core: Core, run_id: str, after: int) -> Sequence[Event]:
@@ -31,6 +34,12 @@ def events(core: Core, run_id: str, after: int) -> Sequence[Event]:
     before = records[0] if after > 0 and records else None
     following = records[1:] if before else records
     return [event_of(run_id, record) for record in verified(run_id, following, before)]
+
+
+def rejected(core: Core, run_id: str) -> Sequence[Event]:
+    """What came too late for a run's journal; see `AsyncEngine.rejected`."""
+    core.row(run_id)
+    return [rejected_event(record) for record in core.store.rejected(run_id)]
 
 
 def find(core: Core, name: str) -> str:

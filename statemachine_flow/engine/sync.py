@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar, final
 from statemachine_flow.engine.asynchronous import AsyncEngine, EventListener, Resolution, WorkflowLike
 from statemachine_flow.engine.control import Until
 from statemachine_flow.engine.ids import new_run_id
+from statemachine_flow.engine.takeover import Recovery
 from statemachine_flow.engine.view import Event, Run
 from statemachine_flow.errors import SmfError, UsageError
 from statemachine_flow.functions import Function
@@ -54,6 +55,8 @@ class Engine:
         self._lock = threading.Lock()
         self._closing = threading.Lock()
         self._closed = False
+        if options.get("take_up"):
+            self.recover()
 
     # --- life
 
@@ -139,6 +142,10 @@ class Engine:
             lambda engine: engine.retry(run_id, step=step, item=item, by=by, on_event=on_event, until=until),
         )
 
+    def recover(self, *, by: str | None = None, on_event: EventListener | None = None) -> Recovery:
+        """See `AsyncEngine.recover`."""
+        return self._call(lambda engine: engine.recover(by=by, on_event=on_event))
+
     def wait(self, run_id: str, *, until: Until = "waiting") -> Run:
         """See `AsyncEngine.wait`."""
         return self._call(lambda engine: engine.wait(run_id, until=until))
@@ -217,13 +224,20 @@ class Engine:
         workflow: str | None = None,
         since: int | None = None,
         limit: int = 100,
+        owned: bool = False,
     ) -> Sequence[RunRow]:
         """See `AsyncEngine.list`."""
-        return self._call(lambda engine: engine.list(states=states, workflow=workflow, since=since, limit=limit))
+        return self._call(
+            lambda engine: engine.list(states=states, workflow=workflow, since=since, limit=limit, owned=owned)
+        )
 
     def events(self, run_id: str, *, after: int = 0) -> Sequence[Event]:
         """See `AsyncEngine.events`."""
         return self._call(lambda engine: engine.events(run_id, after=after))
+
+    def rejected(self, run_id: str) -> Sequence[Event]:
+        """See `AsyncEngine.rejected`."""
+        return self._call(lambda engine: engine.rejected(run_id))
 
     def find(self, name: str) -> str:
         """See `AsyncEngine.find`."""

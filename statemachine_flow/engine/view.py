@@ -16,7 +16,7 @@ from statemachine_flow.journal import ABSENT, Data, ErrorInfo, Record, RunFold, 
 from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState, StepState
 from statemachine_flow.plan import Level, Plan, PlannedStep
 from statemachine_flow.plan.nodes import item_path
-from statemachine_flow.stores.base import Owner, RunRow, Store
+from statemachine_flow.stores.base import Owner, Rejected, RunRow, Store
 from statemachine_flow.values import decode_value, jsonable
 
 
@@ -309,6 +309,14 @@ def event_of(run_id: str, record: Record) -> Event:
         step=record.step,
         data=dict(_said(record.decode())),
     )
+
+
+def rejected_event(rejected: Rejected) -> Event:
+    """A record that came too late, as users see it: with the number 0, and whose it was."""
+    record = Record(0, rejected.kind, rejected.at, rejected.step, rejected.data, b"")
+    event = event_of(rejected.run_id, record)
+    owner = f"process {rejected.owner.pid} on {rejected.owner.host}"
+    return attrs.evolve(event, data={**event.data, "epoch": rejected.epoch, "owner": owner})
 
 
 def _said(data: Data) -> Iterator[tuple[str, Any]]:

@@ -28,7 +28,7 @@ class Watch:
         clock: time.
         library: what the runs call.
         workers: run id -> who works on it here.
-        store_changed: told that the store has changed.
+        look_around: called each time, for what else is to be looked at.
     """
 
     def __init__(
@@ -37,13 +37,13 @@ class Watch:
         clock: Clock,
         library: Library,
         workers: Mapping[str, Worker],
-        store_changed: Callable[[], None],
+        look_around: Callable[[], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._library = library
         self._workers = workers
-        self._store_changed = store_changed
+        self._look_around = look_around
         self._timer: Timer | None = None
         self._seen_version = -1
         self._offset = clock.now() / 1e6 - clock.monotonic()
@@ -69,10 +69,10 @@ class Watch:
         """Look now, and again later."""
         self._timer = self._clock.call_later(WATCH_SECONDS, self.look)
         self._look_at_clock()
+        self._look_around()
         version = self._store.version()
         if version == self._seen_version:
             return
-        self._store_changed()
         self._seen_version = version
         for request in self._store.requests():
             worker = self._workers.get(request.run_id)

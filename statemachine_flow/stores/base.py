@@ -15,7 +15,19 @@ import msgspec
 from statemachine_flow.executors.capture import Spill
 from statemachine_flow.journal import Record
 
-__all__ = ["NewRun", "Owner", "Request", "RunFilter", "RunRow", "Spill", "StepChange", "Store", "Write"]
+__all__ = [
+    "Beat",
+    "NewRun",
+    "Owner",
+    "Rejected",
+    "Request",
+    "RunFilter",
+    "RunRow",
+    "Spill",
+    "StepChange",
+    "Store",
+    "Write",
+]
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -29,6 +41,38 @@ class Owner(msgspec.Struct, frozen=True):
     started: str
     #: One engine of that process.
     nonce: str
+    #: Where pids are counted, on systems that count them in several places; "" where it is not known.
+    namespace: str = ""
+    #: When the engine was made, by the system's monotonic clock, in seconds: its first sign of life.
+    since: float = 0.0
+    #: For how many seconds a sign of life of it holds.
+    lease: float = 30.0
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """A sign of life of an owner: it renews the lease of all its runs."""
+
+    #: The owner's.
+    nonce: str
+    #: Which one, counted from 1: who watches from elsewhere trusts no clock but its own, and this number.
+    count: int
+    #: By the owner's clocks: microseconds UTC, and seconds of its system's monotonic clock.
+    at: int
+    monotonic: float
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """A record that an owner wanted to keep after another had taken its run: kept for people, never believed."""
+
+    run_id: str
+    #: The epoch it was written under.
+    epoch: int
+    owner: Owner
+    #: When it was refused, microseconds UTC.
+    at: int
+    kind: str
+    step: str | None
+    data: bytes
 
 
 class RunRow(msgspec.Struct, kw_only=True):
@@ -125,6 +169,8 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     workflow: str | None = None
     #: Created at or after, microseconds UTC.
     since: int | None = None
+    #: Only runs that somebody owns.
+    owned: bool = False
     limit: int = 100
 
 
@@ -144,6 +190,34 @@ class Store(Protocol):
 
     def release(self, run_id: str, epoch: int) -> None:
         """Clear the owner if the epoch still is `epoch`."""
+        ...
+
+    def beat(self, beat: Beat, runs: Mapping[str, int]) -> list[str]:
+        """Keep a sign of life in place of the owner's last one; it need not outlive the machine.
+
+        Args:
+            beat: the sign.
+            runs: id -> epoch of the runs that the owner works on.
+
+        Returns:
+            Those of them that it does not own any more.
+        """
+        ...
+
+    def last_beat(self, nonce: str) -> Beat | None:
+        """The last sign of life of an owner; None if there was none, or it has left."""
+        ...
+
+    def leave(self, nonce: str) -> None:
+        """Forget an owner that gives no more signs of life."""
+        ...
+
+    def reject(self, write: Write, owner: Owner, at: int) -> None:
+        """Keep the records of a write that was refused, for people to see; they are no part of the journal."""
+        ...
+
+    def rejected(self, run_id: str) -> list[Rejected]:
+        """Records that were refused, oldest first."""
         ...
 
     def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import msgspec
 
 from statemachine_flow.errors import StoreError, UsageError
 from statemachine_flow.journal import Record
-from statemachine_flow.stores.base import NewRun, Owner, Request, RunFilter, RunRow, Write
+from statemachine_flow.stores.base import Beat, NewRun, Owner, Rejected, Request, RunFilter, RunRow, Write
 from statemachine_flow.stores.blobs import MemorySpill
 
 
@@ -33,6 +33,8 @@ class MemoryStore:
         self._definitions: dict[str, bytes] = {}
         self._requests: dict[int, Request] = {}
         self._last_request = 0
+        self._beats: dict[str, Beat] = {}
+        self._rejected: list[Rejected] = []
         self._writes = 0
         self._blobs: dict[str, bytes] = {}
         self._open = True
@@ -54,6 +56,37 @@ class MemoryStore:
             if row is not None and row.epoch == epoch:
                 row.owner = None
                 self._writes += 1
+
+    def beat(self, beat: Beat, runs: Mapping[str, int]) -> list[str]:
+        """See `Store.beat`."""
+        with self._usable():
+            self._writes += 1
+            self._beats[beat.nonce] = beat
+            return [run_id for run_id, epoch in runs.items() if self._rows[run_id].epoch != epoch]
+
+    def last_beat(self, nonce: str) -> Beat | None:
+        """See `Store.last_beat`."""
+        with self._usable():
+            return self._beats.get(nonce)
+
+    def leave(self, nonce: str) -> None:
+        """See `Store.leave`."""
+        with self._usable():
+            self._writes += self._beats.pop(nonce, None) is not None
+
+    def reject(self, write: Write, owner: Owner, at: int) -> None:
+        """See `Store.reject`."""
+        with self._usable():
+            self._writes += 1
+            self._rejected += [
+                Rejected(write.run_id, write.epoch, owner, at, record.kind, record.step, record.data)
+                for record in write.records
+            ]
+
+    def rejected(self, run_id: str) -> list[Rejected]:
+        """See `Store.rejected`."""
+        with self._usable():
+            return [record for record in self._rejected if record.run_id == run_id]
 
     def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:
         """See `Store.commit`."""
@@ -170,4 +203,5 @@ def _passes(row: RunRow, which: RunFilter) -> bool:
         (not which.states or row.state in which.states)
         and which.workflow in (None, row.workflow)
         and (which.since is None or row.created_at >= which.since)
+        and (not which.owned or row.owner is not None)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, final
@@ -13,7 +13,7 @@ import msgspec
 
 from statemachine_flow.errors import StoreError, UsageError
 from statemachine_flow.journal import Record
-from statemachine_flow.stores.base import NewRun, Owner, Request, RunFilter, RunRow, Write
+from statemachine_flow.stores.base import Beat, NewRun, Owner, Rejected, Request, RunFilter, RunRow, Write
 from statemachine_flow.stores.blobs import BlobFolder, FolderSpill
 from statemachine_flow.stores.database import Database, Durability
 
@@ -29,6 +29,8 @@ def _load_queries() -> dict[str, str]:
 
 _SQL: Final = _load_queries()
 _NO_RUN: Final = -1
+#: How long the last sign of life of an owner that did not leave is remembered: a day, in microseconds.
+_REMEMBERED: Final = 86_400_000_000
 _owner_encoder: Final = msgspec.json.Encoder()
 _owner_decoder: Final = msgspec.json.Decoder(Owner)
 
@@ -79,6 +81,36 @@ class SqliteStore:
         """See `Store.release`."""
         with self._database:
             self._database.run(_SQL["release"], (run_id, epoch))
+
+    def beat(self, beat: Beat, runs: Mapping[str, int]) -> list[str]:
+        """See `Store.beat`."""
+        with self._database.kept(synced=False), self._database:
+            self._database.run(_SQL["forget_beats"], (beat.at - _REMEMBERED, beat.nonce))
+            self._database.run(_SQL["beat"], (beat.nonce, beat.count, beat.at, beat.monotonic))
+            asked = msgspec.json.encode(list(runs.items())).decode()
+            return [run_id for (run_id,) in self._database.run(_SQL["lost_runs"], (asked,))]
+
+    def last_beat(self, nonce: str) -> Beat | None:
+        """See `Store.last_beat`."""
+        found = self._database.read(_SQL["last_beat"], (nonce,))
+        return Beat(*found[0]) if found else None
+
+    def leave(self, nonce: str) -> None:
+        """See `Store.leave`."""
+        with self._database.kept(synced=False), self._database:
+            self._database.run(_SQL["leave"], (nonce,))
+
+    def reject(self, write: Write, owner: Owner, at: int) -> None:
+        """See `Store.reject`."""
+        said = (write.run_id, write.epoch, _owner_encoder.encode(owner).decode(), at)
+        with self._database:
+            rows = [(*said, record.kind, record.step, record.data) for record in write.records]
+            self._database.run_many(_SQL["reject"], rows)
+
+    def rejected(self, run_id: str) -> list[Rejected]:
+        """See `Store.rejected`."""
+        found = self._database.read(_SQL["rejected"], (run_id,))
+        return [Rejected(run, epoch, _owner_decoder.decode(owner), *rest) for run, epoch, owner, *rest in found]
 
     def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:
         """See `Store.commit`."""
@@ -160,7 +192,8 @@ class SqliteStore:
     def rows(self, which: RunFilter) -> list[RunRow]:
         """See `Store.rows`."""
         states = msgspec.json.encode(which.states).decode() if which.states else None
-        bound = {"states": states, "workflow": which.workflow, "since": which.since, "limit": which.limit}
+        bound = {"states": states, "workflow": which.workflow, "since": which.since}
+        bound |= {"owned": which.owned, "limit": which.limit}
         return [_row(values) for values in self._database.read(_SQL["rows"], bound)]
 
     def match(self, prefix: str, limit: int) -> list[str]:

@@ -29,7 +29,7 @@ from statemachine_flow.lifecycle import STEP, STEP_AT_REST
 from statemachine_flow.plan import Plan
 from statemachine_flow.snapshot import decode_definition
 from statemachine_flow.steps.base import StepContext
-from statemachine_flow.stores.base import NewRun, Owner, Request, RunFilter, RunRow, Spill, Store, Write
+from statemachine_flow.stores.base import Beat, NewRun, Owner, Rejected, Request, RunFilter, RunRow, Spill, Store, Write
 from statemachine_flow.stores.memory import MemoryStore
 from statemachine_flow.stores.sqlite import SqliteStore
 from statemachine_flow.testing import ManualClock
@@ -64,6 +64,21 @@ class Undying:
 
     def release(self, run_id: str, epoch: int) -> None:
         self.alive().release(run_id, epoch)
+
+    def beat(self, beat: Beat, runs: Mapping[str, int]) -> list[str]:
+        return self.alive().beat(beat, runs)
+
+    def last_beat(self, nonce: str) -> Beat | None:
+        return self.alive().last_beat(nonce)
+
+    def leave(self, nonce: str) -> None:
+        self.alive().leave(nonce)
+
+    def reject(self, write: Write, owner: Owner, at: int) -> None:
+        self.alive().reject(write, owner, at)
+
+    def rejected(self, run_id: str) -> list[Rejected]:
+        return self.alive().rejected(run_id)
 
     def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:
         return self.alive().commit(batch)

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from statemachine_flow.errors import StoreError, UsageError
 from statemachine_flow.journal import Created, Data, Reason, Record, RunFold, RunStarted, StepCompleted, StepStarted
 from statemachine_flow.stores import open_store
-from statemachine_flow.stores.base import NewRun, Owner, RunFilter, RunRow, StepChange, Store, Write
+from statemachine_flow.stores.base import Beat, NewRun, Owner, RunFilter, RunRow, StepChange, Store, Write
 from statemachine_flow.stores.memory import MemoryStore
 from statemachine_flow.stores.sqlite import SqliteStore
 from statemachine_flow.values import encode_value
@@ -278,6 +278,43 @@ def test_a_write_may_give_up_ownership(store: Store) -> None:
     row = store.row("r")
     assert row is not None
     assert (row.owner, row.epoch, row.seq) == (None, 1, 3)
+
+
+def test_a_beat_takes_the_place_of_the_last_one_and_says_which_runs_are_lost(store: Store) -> None:
+    store.commit([Author(name).new() for name in ("kept", "taken")])
+    store.claim("taken", 1, OTHER)
+    first, second = Beat("n1", 1, 1000, 0.5), Beat("n1", 2, 2000, 1.5)
+
+    assert store.last_beat("n1") is None
+    assert store.beat(first, {}) == []
+    assert store.beat(second, {"kept": 1, "taken": 1}) == ["taken"]
+    assert store.beat(Beat("n2", 1, 2000, 1.5), {"taken": 2}) == []
+    assert store.last_beat("n1") == second
+    store.leave("n1")
+    assert (store.last_beat("n1"), store.last_beat("n2")) == (None, Beat("n2", 1, 2000, 1.5))
+
+
+def test_what_was_refused_is_kept_beside_the_journal(store: Store) -> None:
+    author = Author("r")
+    store.commit([author.new()])
+    before = store.records("r")
+    late = author.note("too late")
+    store.claim("r", 1, OTHER)
+    assert store.commit([late]) == ["r"]
+    store.reject(late, OWNER, 5000)
+
+    (rejected,) = store.rejected("r")
+    record = late.records[0]
+    assert (rejected.run_id, rejected.epoch, rejected.owner, rejected.at) == ("r", 1, OWNER, 5000)
+    assert (rejected.kind, rejected.step, rejected.data) == (record.kind, record.step, record.data)
+    assert store.records("r") == before
+    assert store.rejected(NOBODY) == []
+
+
+def test_only_runs_with_an_owner_are_listed_when_asked_for(store: Store) -> None:
+    store.commit([Author(name).new() for name in "abc"])
+    store.release("b", 1)
+    assert [row.id for row in store.rows(RunFilter(owned=True))] == ["c", "a"]
 
 
 # --- reading
@@ -657,6 +694,11 @@ def test_case_66_a_blob_that_is_missing_is_corruption(store: Store, digest: str)
 USES: dict[str, Callable[[Store], object]] = {
     "claim": lambda store: store.claim("r", 1, OWNER),
     "release": lambda store: store.release("r", 1),
+    "beat": lambda store: store.beat(Beat("n", 1, 1, 1.0), {}),
+    "last_beat": lambda store: store.last_beat("n"),
+    "leave": lambda store: store.leave("n"),
+    "reject": lambda store: store.reject(Author("r").note(), OWNER, 1),
+    "rejected": lambda store: store.rejected("r"),
     "commit": lambda store: store.commit([]),
     "row": lambda store: store.row("r"),
     "rows": lambda store: store.rows(RunFilter()),

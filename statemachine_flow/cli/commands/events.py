@@ -18,15 +18,17 @@ _DETAIL_LENGTH = 120
 @click.command("events", epilog=examples("smf events @last", "smf events @last --after 12 --json"))
 @run_argument
 @click.option("--after", metavar="N", type=click.IntRange(0, 2**62), default=0, help="Only records behind number N.")
+@click.option("--rejected", is_flag=True, help="Instead, what came from processes that had lost the run by then.")
 @db_option
 @common_options
-def command(*, run: str, after: int, db: str | None, as_json: bool) -> None:
+def command(*, run: str, after: int, rejected: bool, db: str | None, as_json: bool) -> None:
     """Show a run's journal.
 
     With --json as JSON Lines, one record each. RUN is an id, the beginning of one, or @last.
     """
     with Engine(reading_store(db)) as engine:
-        for event in engine.events(engine.find(run), after=after):
+        found = engine.find(run)
+        for event in engine.rejected(found) if rejected else engine.events(found, after=after):
             write(to_json(event_data(event)) if as_json else _line(event))
 
 

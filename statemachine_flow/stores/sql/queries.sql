@@ -46,6 +46,7 @@ FROM runs
 WHERE (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
   AND (:workflow IS NULL OR workflow = :workflow)
   AND (:since IS NULL OR created_at >= :since)
+  AND (NOT :owned OR owner IS NOT NULL)
 ORDER BY no DESC LIMIT :limit;
 
 -- name: match
@@ -70,3 +71,29 @@ DELETE FROM requests WHERE run = ?;
 
 -- name: delete_request
 DELETE FROM requests WHERE id = ?;
+
+-- name: beat
+INSERT OR REPLACE INTO beats (nonce, count, at, monotonic) VALUES (?, ?, ?, ?);
+
+-- name: forget_beats
+DELETE FROM beats WHERE at < ? AND nonce <> ?;
+
+-- Ids and epochs come as one JSON array of pairs.
+-- name: lost_runs
+SELECT json_extract(asked.value, '$[0]') FROM json_each(?) AS asked
+LEFT JOIN runs ON runs.id = json_extract(asked.value, '$[0]')
+WHERE runs.epoch IS NOT json_extract(asked.value, '$[1]');
+
+-- name: last_beat
+SELECT nonce, count, at, monotonic FROM beats WHERE nonce = ?;
+
+-- name: leave
+DELETE FROM beats WHERE nonce = ?;
+
+-- name: reject
+INSERT INTO rejected (run, epoch, owner, at, kind, step, data)
+VALUES ((SELECT no FROM runs WHERE id = ?), ?, ?, ?, ?, ?, ?);
+
+-- name: rejected
+SELECT runs.id, rejected.epoch, rejected.owner, at, kind, step, data FROM rejected JOIN runs ON runs.no = rejected.run
+WHERE runs.id = ? ORDER BY rejected.no;

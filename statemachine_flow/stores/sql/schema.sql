@@ -28,6 +28,7 @@ CREATE TABLE runs (
 ) STRICT;
 CREATE INDEX runs_by_state ON runs (state, no);
 CREATE INDEX runs_by_workflow ON runs (workflow, no);
+CREATE INDEX runs_owned ON runs (no) WHERE owner IS NOT NULL;
 
 -- The journal: the truth. Everything else in this file can be computed from it.
 CREATE TABLE journal (
@@ -60,6 +61,27 @@ CREATE TABLE requests (
   at INTEGER NOT NULL,
   data BLOB NOT NULL
 ) STRICT;
+
+-- The last sign of life of each owner: who does not give one for the length of its lease has lost its runs.
+CREATE TABLE beats (
+  nonce TEXT PRIMARY KEY,
+  count INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  monotonic REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What an owner wanted to keep after another one had taken its run. Nothing is ever computed from it.
+CREATE TABLE rejected (
+  no INTEGER PRIMARY KEY,
+  run INTEGER NOT NULL REFERENCES runs (no),
+  epoch INTEGER NOT NULL,
+  owner TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  kind TEXT NOT NULL,
+  step TEXT,
+  data BLOB NOT NULL
+) STRICT;
+CREATE INDEX rejected_by_run ON rejected (run);
 
 CREATE TRIGGER runs_begin BEFORE INSERT ON runs
 WHEN NEW.state <> '{{run_initial}}'

@@ -1,0 +1,78 @@
+"""One process that owns runs, started as a script; each line it prints says what became of one.
+
+usage: owner.py hold STORE LEASE COUNT GATE     start runs whose bodies wait until the file GATE is there
+       owner.py race STORE SEED COUNT EFFECTS   try to resume the runs, in a random order; bodies append to EFFECTS
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+from pathlib import Path
+
+from statemachine_flow.engine.asynchronous import AsyncEngine
+from statemachine_flow.errors import ConflictError
+from statemachine_flow.stores.sqlite import SqliteStore
+
+DOCUMENT = 'dsl = "1"\nname = "owned"\nsteps.a.call = "a"\n'
+
+
+def run_ids(count: str) -> list[str]:
+    """The runs that everybody means."""
+    return [f"run-{number}" for number in range(int(count))]
+
+
+def say(*words: str) -> None:
+    """One line, out at once."""
+    sys.stdout.write(" ".join(words) + "\n")
+    sys.stdout.flush()
+
+
+async def hold(path: str, lease: str, count: str, gate: str) -> None:
+    begun = 0
+
+    async def body() -> str:
+        nonlocal begun
+        begun += 1
+        if begun == int(count):
+            say("begun")
+        while not Path(gate).exists():  # noqa: ASYNC110, ASYNC240 - another process makes it, on this very disk
+            await asyncio.sleep(0.01)
+        return "of the first owner"
+
+    async def own(engine: AsyncEngine, run_id: str) -> None:
+        try:
+            run = await engine.run(DOCUMENT, run_id=run_id)
+            say(run_id, run.state)
+        except ConflictError as error:
+            say(run_id, error.kind)
+
+    async with AsyncEngine(
+        SqliteStore(path, durability="process"), functions={"a": body}, lease=float(lease)
+    ) as engine:
+        await asyncio.gather(*(own(engine, run_id) for run_id in run_ids(count)))
+
+
+async def race(path: str, seed: str, count: str, effects: str) -> None:
+    async def body() -> int:
+        descriptor = os.open(effects, os.O_WRONLY | os.O_APPEND)
+        os.write(descriptor, b"x")
+        os.close(descriptor)
+        return os.getpid()
+
+    ids = run_ids(count)
+    random.Random(seed).shuffle(ids)
+    async with AsyncEngine(SqliteStore(path, durability="process"), functions={"a": body}) as engine:
+        say("ready")
+        sys.stdin.readline()
+        for run_id in ids:
+            try:
+                say(run_id, "won" if (await engine.resume(run_id)).state == "completed" else "?")
+            except ConflictError as error:
+                say(run_id, error.kind)
+
+
+if __name__ == "__main__":
+    asyncio.run({"hold": hold, "race": race}[sys.argv[1]](*sys.argv[2:]))

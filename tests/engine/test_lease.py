@@ -1,0 +1,302 @@
+"""The lease: signs of life, what silence means, and runs that are taken over because their owner is gone."""
+
+from __future__ import annotations
+
+import os
+
+import attrs
+import msgspec
+import pytest
+
+from statemachine_flow.builder import Workflow
+from statemachine_flow.engine.lease import Observer
+from statemachine_flow.engine.owner import _started, new_owner, retire
+from statemachine_flow.errors import ConflictError
+from statemachine_flow.stores.base import Beat, Owner
+from statemachine_flow.stores.memory import MemoryStore
+from statemachine_flow.testing import ManualClock
+from tests.engine.harness import PATIENCE, Driver, Gate, Outcomes, World, add, kinds
+
+HERE = new_owner()
+#: A process of this host that lives and is not this one, as it would name itself.
+PARENT = msgspec.structs.replace(
+    HERE,
+    pid=os.getppid(),
+    started=_started(os.getppid()),
+    nonce="parent",
+)
+ELSEWHERE = Owner("elsewhere", "their boot", 1, "then", "theirs")
+
+
+@attrs.frozen
+class Watched:
+    """An observer with what it observes."""
+
+    store: MemoryStore = attrs.field(factory=MemoryStore)
+    clock: ManualClock = attrs.field(factory=ManualClock)
+
+    @property
+    def observer(self) -> Observer:
+        return Observer(self.store, self.clock)
+
+    def beat(self, owner: Owner, count: int, *, ahead: float = 0.0) -> None:
+        """A sign of life, by clocks that go ahead of this host's."""
+        at, monotonic = self.clock.now() + round(ahead * 1e6), self.clock.monotonic() + ahead
+        self.store.beat(Beat(owner.nonce, count, at, monotonic), {})
+
+
+def test_an_engine_of_this_process_is_gone_when_it_is_closed_and_not_before() -> None:
+    watched, owner = Watched(), new_owner()
+    watched.clock.advance(1000)
+    assert not watched.observer.is_gone(owner)
+    retire(owner)
+    assert watched.observer.is_gone(owner)
+
+
+@pytest.mark.parametrize(
+    ("owner", "gone"),
+    [
+        (msgspec.structs.replace(PARENT, boot="an earlier boot"), True),
+        (msgspec.structs.replace(PARENT, started="another time"), True),
+        (msgspec.structs.replace(PARENT, namespace="pid:[1]", started="unknown there"), False),
+        (PARENT, False),
+    ],
+)
+def test_a_dead_process_is_gone_at_once_whatever_it_said_of_its_lease(owner: Owner, gone: bool) -> None:
+    watched = Watched()
+    watched.beat(owner, 1, ahead=10)
+    assert watched.observer.is_gone(owner) is gone
+
+
+@pytest.mark.parametrize("beats", [False, True])
+def test_a_living_process_of_this_host_is_gone_when_it_is_silent_for_longer_than_its_lease(beats: bool) -> None:
+    watched = Watched()
+    if beats:
+        watched.beat(PARENT, 1)
+    watched.clock.advance(30)
+    assert not watched.observer.is_gone(PARENT)
+    watched.clock.jump(-86400)  # the wall clock has no say
+    watched.clock.advance(0.1)
+    assert watched.observer.is_gone(PARENT)
+    watched.beat(PARENT, 2)
+    assert not watched.observer.is_gone(PARENT)
+
+
+def test_case_73_an_owner_of_another_host_is_gone_when_it_was_seen_silent_for_a_lease_whatever_its_clock_says() -> None:
+    watched = Watched()
+    watched.beat(ELSEWHERE, 7, ahead=250_000_000_000)  # it believes to be in the year 9999
+    observer = watched.observer
+    assert observer.is_doubtful(ELSEWHERE)
+    assert not observer.is_gone(ELSEWHERE)
+    watched.clock.advance(29)
+    assert not observer.is_gone(ELSEWHERE)
+    watched.beat(ELSEWHERE, 8, ahead=250_000_000_000)
+    assert not observer.is_gone(ELSEWHERE)
+    watched.clock.advance(29)
+    assert not observer.is_gone(ELSEWHERE)
+    watched.clock.advance(1)
+    assert observer.is_gone(ELSEWHERE)
+
+
+@pytest.mark.parametrize(("ahead", "doubtful"), [(0, False), (-29, False), (29, False), (-31, True), (31, True)])
+def test_only_an_owner_that_seems_silent_is_worth_a_wait(ahead: float, doubtful: bool) -> None:
+    watched = Watched()
+    assert watched.observer.is_doubtful(ELSEWHERE)
+    watched.beat(ELSEWHERE, 1, ahead=ahead)
+    assert watched.observer.is_doubtful(ELSEWHERE) is doubtful
+    assert not watched.observer.is_doubtful(PARENT)
+    assert not watched.observer.is_doubtful(HERE)
+
+
+# --- an engine's own
+
+
+def held(engine: Driver, gate: Gate, run_id: str = "r") -> None:
+    workflow = Workflow("held")
+    add(workflow, "a", gate.ahold)
+    engine.start(workflow, run_id=run_id)
+    gate.begun()
+
+
+def test_an_engine_gives_signs_of_life_as_long_as_it_works_and_none_before_a_third_of_its_lease(world: World) -> None:
+    engine, gate, store = world.open(lease=30), Gate(), world.inner()
+    nonce = engine.core.owner.nonce
+    held(engine, gate)
+    seen = []
+    for seconds in (9, 1, 9, 1, 10):
+        world.clock.advance(seconds)
+        engine.quiet()
+        beat = store.last_beat(nonce)
+        seen.append(0 if beat is None else beat.count)
+    assert seen == [0, 1, 1, 2, 3]
+    gate.open(1)
+    engine.wait("r")
+    world.clock.advance(100)
+    engine.quiet()
+    beat = store.last_beat(nonce)
+    assert beat is not None
+    assert beat.count == 3
+
+
+def test_an_engine_that_was_long_idle_gives_its_first_sign_before_it_takes_a_run(world: World) -> None:
+    engine, gate = world.open(lease=30), Gate()
+    world.clock.advance(1000)
+    held(engine, gate)
+    beat = world.inner().last_beat(engine.core.owner.nonce)
+    assert beat is not None
+    assert beat.monotonic == world.clock.monotonic()
+    gate.open(1)
+
+
+def test_an_engine_that_closes_leaves_no_sign_behind(world: World) -> None:
+    engine, gate = world.open(lease=30), Gate()
+    held(engine, gate)
+    world.clock.advance(10)
+    engine.quiet()
+    engine.close()
+    assert world.inner().last_beat(engine.core.owner.nonce) is None
+
+
+def steal(world: World, run_id: str) -> Owner:
+    """Another owner takes a run in the store itself."""
+    store, thief = world.inner(), new_owner()
+    row = store.row(run_id)
+    assert row is not None
+    assert store.claim(run_id, row.epoch, thief)
+    return thief
+
+
+def test_a_run_that_was_taken_is_noticed_at_the_next_sign_of_life_and_its_attempts_are_stopped(world: World) -> None:
+    engine, gate = world.open(lease=30), Gate()
+    held(engine, gate)
+    waiting = engine.later("wait", "r")
+    engine.quiet()
+    thief = steal(world, "r")
+    world.clock.advance(10)
+    with pytest.raises(ConflictError) as caught:
+        waiting.result(PATIENCE)
+    assert caught.value.kind == "run.fenced"
+    engine.quiet()
+    assert (gate.cancelled, gate.attempts[0].stop_reason) == (1, "lost")
+    retire(thief)
+
+
+def test_what_comes_too_late_is_kept_for_people_alone(world: World) -> None:
+    engine, gate = world.open(), Gate()
+    held(engine, gate)
+    waiting = engine.later("wait", "r")
+    engine.quiet()
+    thief = steal(world, "r")
+    before = kinds(engine, "r")
+    gate.open("too late")
+    with pytest.raises(ConflictError, match="--rejected"):
+        waiting.result(PATIENCE)
+    other = world.open()
+    late = other.rejected("r")
+    assert [event.kind for event in late] == ["step.complete", "run.complete"]
+    assert (late[0].seq, late[0].data["output"], late[0].data["epoch"]) == (0, "too late", 1)
+    assert late[0].data["owner"] == f"process {os.getpid()} on {HERE.host}"
+    assert kinds(other, "r") == before
+    assert other.get("r").state == "running"
+    retire(thief)
+
+
+# --- taking over
+
+
+def test_every_run_whose_owner_is_gone_is_taken_over_and_no_other(world: World) -> None:
+    dead, alive, gates, other = world.open(), world.open(), [Gate() for _ in range(3)], Gate()
+    for number, gate in enumerate(gates):
+        held(dead, gate, f"r{number}")
+    dead.pause("r2", interrupt=True)
+    held(alive, other, "lives")
+    dead.kill()
+    engine = world.open(functions={"a": Outcomes("again")})
+    recovery = engine.recover(by="operator")
+    assert (sorted(recovery.taken), dict(recovery.refused)) == (["r0", "r1"], {})
+    assert [engine.wait(run_id).state for run_id in recovery.taken] == ["completed"] * 2
+    assert engine.get("r2").state == "paused"
+    assert engine.recover().taken == []
+    other.open(1)
+    assert alive.wait("lives").state == "completed"
+
+
+def test_an_engine_takes_up_at_its_start_what_was_left_if_it_is_asked_to(world: World) -> None:
+    dead, gate = world.open(), Gate()
+    held(dead, gate)
+    dead.kill()
+    engine = world.open(functions={"a": Outcomes("again")}, take_up=True)
+    if world.engine_kind == "async":
+        engine.on_loop(engine._engine.__aenter__())
+    assert engine.wait("r").state == "completed"
+
+
+def test_a_run_that_cannot_be_taken_over_keeps_none_of_the_others_from_it(world: World) -> None:
+    dead = world.open()
+    for run_id in ("bad", "good"):
+        held(dead, Gate(), run_id)
+    dead.kill()
+    store = world.inner()
+    engine = world.open(functions={"a": Outcomes("again")})
+    load = engine.core.load
+
+    def damaged(row: object) -> object:
+        if getattr(row, "id", "") == "bad":
+            raise ConflictError("damaged", run="bad")
+        return load(row)  # type: ignore[arg-type]  # a row
+
+    engine.core.load = damaged  # type: ignore[assignment,method-assign]  # as a journal that cannot be read
+    recovery = engine.recover()
+    assert (list(recovery.taken), list(recovery.refused)) == (["good"], ["bad"])
+    assert engine.wait("good").state == "completed"
+    row = store.row("bad")
+    assert row is not None
+    assert row.owner is None
+
+
+def test_child_runs_come_with_the_run_above_them(world: World) -> None:
+    dead, gate = world.open(), Gate()
+    inner = Workflow("inner")
+    add(inner, "a", gate.ahold)
+    outer = Workflow("outer")
+    outer.child("c", inner)
+    dead.start(outer, run_id="r")
+    gate.begun()
+    dead.kill()
+    engine = world.open(functions={"c.a": Outcomes("again")})
+    assert engine.recover().taken == ["r"]
+    assert engine.wait("r").state == "completed"
+
+
+def test_an_owner_of_another_host_is_watched_for_its_lease_and_then_loses_its_run(world: World) -> None:
+    dead, gate = world.open(), Gate()
+    held(dead, gate)
+    dead.kill()
+    store = world.inner()
+    row = store.row("r")
+    assert row is not None
+    assert store.claim("r", row.epoch, ELSEWHERE)
+    engine = world.open(functions={"a": Outcomes("again")})
+    resumed = engine.later("resume", "r")
+    while not engine.core.ownership.observer._seen:
+        engine.quiet()
+    world.clock.advance(ELSEWHERE.lease)
+    assert resumed.result(PATIENCE).state == "completed"
+
+
+def test_an_owner_of_another_host_that_gives_a_sign_keeps_its_run(world: World) -> None:
+    dead, gate = world.open(), Gate()
+    held(dead, gate)
+    dead.kill()
+    store = world.inner()
+    row = store.row("r")
+    assert row is not None
+    assert store.claim("r", row.epoch, ELSEWHERE)
+    engine = world.open(functions={"a": Outcomes("again")})
+    resumed = engine.later("resume", "r")
+    while not engine.core.ownership.observer._seen:
+        engine.quiet()
+    store.beat(Beat(ELSEWHERE.nonce, 1, 0, 0.0), {"r": 2})
+    with pytest.raises(ConflictError) as caught:
+        resumed.result(PATIENCE)
+    assert caught.value.kind == "run.owned"
