@@ -81,9 +81,9 @@ class Ownership:
 
     def leave(self) -> None:
         """The engine closes."""
-        with contextlib.suppress(SmfError):  # that its process is gone will be seen anyway
-            self._heart.leave()
         retire(self.me)
+        with contextlib.suppress(SmfError):  # that it is gone will be seen anyway
+            self._heart.leave()
 
     def _epochs(self) -> Mapping[str, int]:
         """The runs that are worked on here, as far as the store knows them, and under which epoch."""

@@ -75,7 +75,7 @@ def test_a_timer_of_years_is_one_timer(one_world: World) -> None:
     other = engine.start(waiting(for_="3650d"))
     engine.quiet()
     due = engine.get(run_id).steps["wait"].due_at
-    assert (due.year, one_world.clock.waiting) == (9999, 3)  # two timers, and the engine's own watch
+    assert (due.year, one_world.clock.waiting) == (9999, 4)  # two timers, the engine's watch and its lease
     one_world.clock.advance(3650 * DAY)
     assert engine.wait(other, until="rest").state == "completed"
     assert engine.get(run_id).state == "running"
@@ -210,10 +210,10 @@ def test_ten_thousand_waits_take_no_thread_and_no_timer_but_their_own(quick_worl
     run_id = engine.start(workflow)
     engine.quiet()
     assert engine.get(run_id).state == "running"
-    assert (threading.active_count(), quick_world.clock.waiting) == (before, 5001)
+    assert (threading.active_count(), quick_world.clock.waiting) == (before, 5002)
     quick_world.clock.advance(3600)
     run = engine.wait(run_id)
-    assert (len(run.waiting), quick_world.clock.waiting) == (5000, 1)
+    assert (len(run.waiting), quick_world.clock.waiting) == (5000, 2)
     for number in range(3):
         engine.signal(run_id, "go", number)
     assert [engine.get(run_id).steps[f"signals[{place}]"].output for place in range(4)] == [0, 1, 2, None]
