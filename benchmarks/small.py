@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.measure import Figure, at_least, at_most, figure, ratios, timed
 from statemachine_flow import load
-from statemachine_flow.compiler import load_definition
+from statemachine_flow.compiler import load_document
 from statemachine_flow.journal import StepFold
 from statemachine_flow.lifecycle import STEP
 from statemachine_flow.plan import Plan
@@ -82,7 +82,7 @@ def _document(steps: int) -> str:
 
 
 def _planned(text: str) -> Plan:
-    return Plan(load_definition(text)[0])
+    return Plan(load_document(text).definition)
 
 
 def documents(_disk: Path, rounds: int) -> list[Figure]:

@@ -42,6 +42,48 @@ _CODE_MISSING: Final = (
     "PYTHONPATH, or resume the run in the program that it came from"
 )
 
+#: The last stands first in the help.
+_ENGINE_OPTIONS: Final = (
+    click.option(
+        "--workflow",
+        "workflows",
+        metavar="NAME=FILE",
+        multiple=True,
+        type=TEXT,
+        help="What `workflow` steps start by that name; repeatable.",
+    ),
+    click.option(
+        "--agent",
+        "agents",
+        metavar="NAME=MODULE:FUNCTION",
+        multiple=True,
+        type=TEXT,
+        help="Whom `agent` steps ask by that name; repeatable.",
+    ),
+    click.option(
+        "--grace",
+        metavar="DURATION",
+        type=DURATION,
+        default="10s",
+        show_default=True,
+        help="How long a step may take to end after it was asked to.",
+    ),
+    click.option(
+        "--pass-env",
+        metavar="NAME",
+        multiple=True,
+        type=TEXT,
+        help="An environment variable, or a pattern such as CI_*, for commands to inherit; repeatable.",
+    ),
+    click.option(
+        "--allow",
+        metavar="PATTERN",
+        multiple=True,
+        type=TEXT,
+        help="Only functions that match, such as 'checks:*'; repeatable.",
+    ),
+)
+
 
 def engine_options(command: _F) -> _F:
     """The options of an engine that carries a run; the command gets them as `engine_arguments`."""
@@ -65,46 +107,7 @@ def engine_options(command: _F) -> _F:
         }
         return command(engine_arguments=arguments, **others)
 
-    for option in (
-        click.option(
-            "--workflow",
-            "workflows",
-            metavar="NAME=FILE",
-            multiple=True,
-            type=TEXT,
-            help="What `workflow` steps start by that name; repeatable.",
-        ),
-        click.option(
-            "--agent",
-            "agents",
-            metavar="NAME=MODULE:FUNCTION",
-            multiple=True,
-            type=TEXT,
-            help="Whom `agent` steps ask by that name; repeatable.",
-        ),
-        click.option(
-            "--grace",
-            metavar="DURATION",
-            type=DURATION,
-            default="10s",
-            show_default=True,
-            help="How long a step may take to end after it was asked to.",
-        ),
-        click.option(
-            "--pass-env",
-            metavar="NAME",
-            multiple=True,
-            type=TEXT,
-            help="An environment variable, or a pattern such as CI_*, for commands to inherit; repeatable.",
-        ),
-        click.option(
-            "--allow",
-            metavar="PATTERN",
-            multiple=True,
-            type=TEXT,
-            help="Only functions that match, such as 'checks:*'; repeatable.",
-        ),
-    ):
+    for option in _ENGINE_OPTIONS:
         collected = option(collected)
     return cast(_F, collected)
 

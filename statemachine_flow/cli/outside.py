@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar, cast
 
+import attrs
 import click
 
 from statemachine_flow.cli.actor import user
@@ -22,37 +24,50 @@ from statemachine_flow.errors import DefinitionError, NotFoundError
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def decision_options(command: _F) -> _F:
-    """`--form`, `--by` and `--reason`."""
-    command = click.option("--reason", metavar="TEXT", default="", type=TEXT, help="Why, for the journal.")(command)
-    command = click.option(
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What goes with the choice that somebody makes."""
+
+    #: The form, as NAME=VALUE.
+    pairs: tuple[str, ...]
+    #: Who decides; None for the user of this shell.
+    by: str | None
+    reason: str
+
+
+_ANSWER_OPTIONS: Final = (
+    click.option("--reason", metavar="TEXT", default="", type=TEXT, help="Why, for the journal."),
+    click.option(
         "--by", metavar="NAME", type=TEXT, help="Who decides; one of the approvers. By default the user of this shell."
-    )(command)
-    return click.option(
+    ),
+    click.option(
         "--form", "pairs", metavar="NAME=VALUE", multiple=True, type=TEXT, help="A field of the form; repeatable."
-    )(command)
+    ),
+)
 
 
-def decide(
-    run: str,
-    step: str,
-    choice: str,
-    pairs: tuple[str, ...],
-    *,
-    by: str | None,
-    reason: str,
-    db: str | None,
-    as_json: bool,
-) -> None:
+def answer_options(command: _F) -> _F:
+    """`--form`, `--by` and `--reason`; the command gets them as `answer`."""
+
+    @functools.wraps(command)
+    def collected(*, pairs: tuple[str, ...], by: str | None, reason: str, **others: Any) -> Any:
+        return command(answer=Answer(pairs=pairs, by=by, reason=reason), **others)
+
+    for option in _ANSWER_OPTIONS:
+        collected = option(collected)
+    return cast(_F, collected)
+
+
+def decide(run: str, step: str, choice: str, answer: Answer, *, db: str | None, as_json: bool) -> None:
     """Decide an approval, and say so."""
     with working_engine(db) as engine:
         found = engine.get(engine.find(run))
         question = found.steps[step].question if step in found.steps else {}
-        form = read_fields(question.get("form", {}), pairs)
+        form = read_fields(question.get("form", {}), answer.pairs)
         # The digest makes sure that nobody decides something else than what was there a moment ago.
-        digest, who = question.get("digest"), user() if by is None else by
+        digest, who = question.get("digest"), user() if answer.by is None else answer.by
         with naming_steps(found, step, db):
-            engine.approve(found.id, step, choice=choice, form=form, by=who, reason=reason, digest=digest)
+            engine.approve(found.id, step, choice=choice, form=form, by=who, reason=answer.reason, digest=digest)
         tell(engine, found, f"step {step} of run {found.id}: {choice}", db, as_json=as_json)
 
 

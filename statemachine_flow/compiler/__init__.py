@@ -46,7 +46,7 @@ from statemachine_flow.compiler.source import Source
 from statemachine_flow.errors import Problem
 from statemachine_flow.model import Definition
 
-__all__ = ["Loaded", "check", "load_definition", "load_document", "read_file", "read_text", "structure"]
+__all__ = ["Loaded", "check", "load_document", "read_file", "read_text", "structure"]
 
 
 @attrs.frozen
@@ -86,24 +86,3 @@ def load_document(document: str | bytes | os.PathLike[str] | Mapping[str, Any]) 
         problems += check(definition, source)
     warnings = refuse(problems)
     return Loaded(cast(Definition, definition), source, warnings)
-
-
-def load_definition(document: str | bytes | os.PathLike[str] | Mapping[str, Any]) -> tuple[Definition, Source | None]:
-    r"""Read a workflow and check it, as `load_document` does, where warnings are of no interest.
-
-    Args:
-        document: as for `load_document`.
-
-    Returns:
-        The definition, and the text it came from; None for plain data.
-
-    Raises:
-        DefinitionError: with every problem, in the order of the text.
-
-    Example:
-        >>> definition, _ = load_definition("dsl = '1'\nname = 'hi'\nsteps.a.run = 'true'\n")
-        >>> definition.name, len(definition.steps)
-        ('hi', 1)
-    """
-    loaded = load_document(document)
-    return loaded.definition, loaded.source

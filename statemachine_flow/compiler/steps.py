@@ -199,7 +199,7 @@ def _sound_part(step_id: str, raw: Any, findings: Iterable[Finding], where: Wher
         try:
             return _structure_step(step_id, sound, where)
         except Refused:
-            pass
+            pass  # for a reason that refused the whole step, too, and so stands among the problems already
     return None
 
 

@@ -43,7 +43,7 @@ def _outcome_of(rules: Rules, scope: Scope) -> Outcome:
     if scope.end is not None:
         return Outcome(status="failed", error=scope.end, names=(scope.end.name,))
     if scope.kind == "items":
-        if scope.failed > rules.frontier.allowance(scope):
+        if scope.failed > scope.allowance:
             return _items_failed(rules, scope)
     elif scope.failed:
         first = _first_failure(rules, scope)

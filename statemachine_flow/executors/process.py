@@ -99,6 +99,21 @@ async def run_command(
     """
     if sys.platform == "win32":
         raise StepError("commands need a POSIX system", kind="step.spawn", hint="run the engine under WSL")
+    captures = [
+        Capture(limit=capture_limit, spill_limit=spill_limit, open_spill=open_spill, screen=screen and screen())
+        for _ in range(2)
+    ]
+    child = Child(command, captures, grace)
+    ended = _start(child)
+    try:
+        await _wait(child, ended)
+    finally:
+        child.order(KILL_ORDER)  # finds it alive only when the coroutine was thrown away
+    return child.result()
+
+
+def _start(child: Child) -> asyncio.Future[None]:
+    """Start a command; the future is done when it has ended."""
     loop = asyncio.get_running_loop()
     ended = loop.create_future()
 
@@ -107,12 +122,12 @@ async def run_command(
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(ended.set_result, None)
 
-    captures = [
-        Capture(limit=capture_limit, spill_limit=spill_limit, open_spill=open_spill, screen=screen and screen())
-        for _ in range(2)
-    ]
-    child = Child(command, captures, grace)
     child.start(report)
+    return ended
+
+
+async def _wait(child: Child, ended: asyncio.Future[None]) -> None:
+    """Wait for the end of a command; to be cancelled meanwhile is passed on to it, and raised when it has ended."""
     try:
         await asyncio.wait([ended])
     except asyncio.CancelledError:
@@ -123,6 +138,3 @@ async def run_command(
             except asyncio.CancelledError:
                 child.order(KILL_ORDER)
         raise
-    finally:
-        child.order(KILL_ORDER)  # finds it alive only when the coroutine was thrown away
-    return child.result()

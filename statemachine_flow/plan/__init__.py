@@ -6,7 +6,13 @@ Layout, each module importing only from those above it:
     routes     the machine of a level of states, and which route is taken
     levels     `PlannedStep` and `Level`: steps beside each other, with their expressions
     nodes      a step of a run under its path, and the scopes they stand in
-    frontier   `Frontier`: what may begin, what is over
+    lanes      which ready step begins next
+    listeners  which steps wait for a signal
+    members    the nodes of open scopes, and which scopes are over
+    stops      what a failure lets begin no more
+    offers     what coming to rest lets begin
+    scopes     how scopes open, and close, as the fold says
+    frontier   `Frontier`: all of these behind one door, and what coming to rest sets off
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run has open: steps by path, and the scopes they stand in. Data only; `frontier` has the rules.
+"""What a run has open: steps by path, and the scopes they stand in. Data only; the modules above have the rules.
 
 A *node* is one step of one run under one path. A *scope* is one level of a node that is under way: its graph of
 steps, its token among states, the items of its loop, or a queue of compensations. The workflow's own level is the
@@ -7,6 +7,7 @@ root scope, which belongs to no node.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal, final
 
 from statemachine_flow.journal import ErrorInfo
@@ -63,6 +64,13 @@ class Node:
         self.in_line = False
         #: Another node stands for its path by now.
         self.dead = False
+
+    def scopes(self) -> Iterator[Scope]:
+        """The scopes it stands in, the nearest first; the last is the root, or that of a handler."""
+        scope: Scope | None = self.scope
+        while scope is not None:
+            yield scope
+            scope = scope.node.scope if scope.node is not None else None
 
     def __repr__(self) -> str:
         return f"<Node {self.path}>"
@@ -145,6 +153,15 @@ class Scope:
     def path(self, step_id: str) -> str:
         """The path of a step of its level."""
         return self.prefix + step_id
+
+    @property
+    def allowance(self) -> int:
+        """How many of its items may fail; in what is no loop, none."""
+        each = self.node.step.step.for_each if self.node is not None else None
+        most = each.max_failures if each is not None else 0
+        if isinstance(most, int):
+            return most
+        return int(len(self.keys) * float(most.rstrip("%")) / 100 + 1e-9)
 
     def __repr__(self) -> str:
         return f"<Scope {self.kind} {self.prefix!r} open={self.open}>"

@@ -10,7 +10,7 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 
-from statemachine_flow.compiler import load_definition, load_document
+from statemachine_flow.compiler import load_document
 from statemachine_flow.compiler.check import check
 from statemachine_flow.compiler.graph import Graph
 from statemachine_flow.model import Definition, Step, Verb
@@ -197,7 +197,7 @@ def test_a_step_is_before_another_exactly_if_the_other_needs_it_in_the_end(edges
     ],
 )
 def test_what_is_there_in_time_can_be_read(steps: str) -> None:
-    load_definition(toml(f'inputs.xs = {{ type = "array" }}\n[steps]\na = {{ call = "f" }}\n{steps}\n'))
+    load_document(toml(f'inputs.xs = {{ type = "array" }}\n[steps]\na = {{ call = "f" }}\n{steps}\n'))
 
 
 def test_a_missing_need_is_told_once_and_not_as_a_missing_order_too() -> None:
@@ -260,8 +260,8 @@ def test_case_22_checking_imports_nothing() -> None:
     document = toml_step('call = "this:s"')
     code = (
         "import sys\n"
-        "from statemachine_flow.compiler import load_definition\n"
-        f"load_definition({document!r})\n"
+        "from statemachine_flow.compiler import load_document\n"
+        f"load_document({document!r})\n"
         "print('this' in sys.modules)"
     )
 

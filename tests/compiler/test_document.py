@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from statemachine_flow.compiler import load_definition
+from statemachine_flow.compiler import load_document
 from statemachine_flow.compiler.document import structure
 from statemachine_flow.compiler.read import read_text
 from statemachine_flow.compiler.suggest import LATER
@@ -39,7 +39,7 @@ from tests.strategies.definitions import definitions, values
 
 def problems_of(document: Any) -> tuple[Problem, ...]:
     with pytest.raises(DefinitionError) as caught:
-        load_definition(document)
+        load_document(document)
     return caught.value.problems
 
 
@@ -87,7 +87,7 @@ all = ["${{ steps.fetch.output }}"]
 
 
 def test_every_field_reaches_the_definition() -> None:
-    definition, _ = load_definition(EVERY_FIELD)
+    definition = load_document(EVERY_FIELD).definition
 
     fetch = Step(
         id="fetch",
@@ -255,25 +255,26 @@ def test_a_list_of_steps_is_the_same_as_a_mapping() -> None:
     listed = toml('[[steps]]\nid = "b"\ncall = "f"\n[[steps]]\nid = "a"\nneeds = ["b"]\nrun = "x"\n')
     mapped = toml('[steps]\nb = { call = "f" }\na = { needs = ["b"], run = "x" }\n')
 
-    assert load_definition(listed)[0] == load_definition(mapped)[0]
+    assert load_document(listed).definition == load_document(mapped).definition
 
 
 def test_plain_data_is_taken_like_text() -> None:
     data, _ = read_text(EVERY_FIELD)
 
-    assert load_definition(data) == (load_definition(EVERY_FIELD)[0], None)
+    loaded = load_document(data)
+    assert (loaded.definition, loaded.source) == (load_document(EVERY_FIELD).definition, None)
 
 
 def test_a_path_a_text_and_bytes_give_the_same_definition(tmp_path: Path) -> None:
     path = tmp_path / "w.toml"
     path.write_text(EVERY_FIELD, encoding="utf-8")
 
-    expected, _ = load_definition(EVERY_FIELD)
+    expected = load_document(EVERY_FIELD).definition
     for document in (path, str(path), EVERY_FIELD.encode()):
-        definition, source = load_definition(document)
-        assert definition == expected
-        assert source is not None
-        assert source.text == EVERY_FIELD
+        loaded = load_document(document)
+        assert loaded.definition == expected
+        assert loaded.source is not None
+        assert loaded.source.text == EVERY_FIELD
 
 
 def test_problems_are_told_in_the_order_of_the_text() -> None:
@@ -388,7 +389,7 @@ def test_case_18_a_dangerous_id_is_refused_and_shown_escaped(step_id: str) -> No
 @pytest.mark.parametrize("step_id", ["to_completed", "state", "a", "a-b_c9", "a" * 64])
 def test_case_18_ids_that_no_machine_is_made_of_are_free(step_id: str) -> None:
     """Machines are shared and never take a step's id as the name of a method, so such ids do no harm."""
-    definition, _ = load_definition({"dsl": "1", "name": "w", "steps": {step_id: {"call": "f"}}})
+    definition = load_document({"dsl": "1", "name": "w", "steps": {step_id: {"call": "f"}}}).definition
 
     assert definition.steps[0].id == step_id
 
@@ -487,14 +488,14 @@ def test_fields_in_wrong_places_give_problems_and_no_other_error(fields: dict[st
     data = {"dsl": "1", "name": "w", "steps": {"a": {"call": "f"}}, **fields}
 
     try:
-        definition, _ = load_definition(data)
+        definition = load_document(data).definition
     except DefinitionError:
         return
     else:
-        assert load_definition(definition.tree())[0].content_hash == definition.content_hash
+        assert load_document(definition.tree()).definition.content_hash == definition.content_hash
 
 
 @settings(max_examples=50, deadline=None)
 @given(definitions())
 def test_the_canonical_tree_loads_to_the_definition_it_came_from(definition: Definition) -> None:
-    assert load_definition(definition.tree())[0] == definition
+    assert load_document(definition.tree()).definition == definition

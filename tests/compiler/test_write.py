@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 
-from statemachine_flow.compiler import load_definition
+from statemachine_flow.compiler import load_document
 from statemachine_flow.compiler.write import document, to_json, to_toml, to_yaml
 from statemachine_flow.errors import UsageError
 from statemachine_flow.model import Definition, Input, Step
@@ -23,7 +23,7 @@ WHOLE_WORKFLOWS = settings(max_examples=50, suppress_health_check=[HealthCheck.t
 
 
 def same(definition: Definition, text: str) -> bool:
-    read, _ = load_definition(text)
+    read = load_document(text).definition
     return read == definition and read.content_hash == definition.content_hash
 
 
@@ -145,7 +145,7 @@ outputs:
 
 @pytest.mark.parametrize(("write", "expected"), [(to_toml, AS_TOML), (to_yaml, AS_YAML)])
 def test_what_is_written_is_laid_out_for_people(write: Callable[[Definition], str], expected: str) -> None:
-    definition, _ = load_definition(WORKFLOW)
+    definition = load_document(WORKFLOW).definition
 
     assert write(definition) == expected
 
@@ -190,7 +190,7 @@ run = "rm x"
 
 
 def test_levels_inside_levels_are_tables_of_their_own() -> None:
-    definition, _ = load_definition(NESTED)
+    definition = load_document(NESTED).definition
 
     assert to_toml(definition) == NESTED
     assert same(definition, to_yaml(definition))
@@ -200,7 +200,7 @@ def test_the_order_inside_levels_inside_levels_counts() -> None:
     """Of steps, wherever they stand, and of the names of a matrix."""
 
     def hash_of(text: str) -> str:
-        return load_definition('dsl = "1"\nname = "w"\n' + text)[0].content_hash
+        return load_document('dsl = "1"\nname = "w"\n' + text).definition.content_hash
 
     a, b = 'a.call = "f"', 'b.call = "f"'
     inside = ["[steps.g.steps]", "[finally]", "[steps.c]\nworkflow.name = 'w'\n[steps.c.workflow.steps]"]
@@ -212,7 +212,7 @@ def test_the_order_inside_levels_inside_levels_counts() -> None:
 
 
 def test_json_keeps_the_order_of_the_other_formats() -> None:
-    definition, _ = load_definition(WORKFLOW)
+    definition = load_document(WORKFLOW).definition
 
     written = json.loads(to_json(definition))
     assert list(written) == list(tomllib.loads(to_toml(definition))) == list(yaml.safe_load(to_yaml(definition)))

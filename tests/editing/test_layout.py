@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from statemachine_flow.compiler import load_definition, read_text, write
+from statemachine_flow.compiler import load_document, read_text, write
 from statemachine_flow.compiler.source import Format, Source
 from statemachine_flow.editing.comments import collect
 from statemachine_flow.editing.layout import lay_out
@@ -192,8 +192,8 @@ def test_every_valid_document_can_be_laid_out_in_every_format(path: Path, to: Fo
         return
     made = lay_out(source, to)
 
-    definition, _ = load_definition(path)
-    again, _ = load_definition(made.text.encode())
+    definition = load_document(path).definition
+    again = load_document(made.text.encode()).definition
     assert again.content_hash == definition.content_hash == made.content_hash
     assert [step.id for step in again.steps] == [step.id for step in definition.steps]
     assert lay_out(source_of(made.text, to)).text == made.text
@@ -201,7 +201,7 @@ def test_every_valid_document_can_be_laid_out_in_every_format(path: Path, to: Fo
 
 @pytest.mark.parametrize("path", [path for path in CASES if path.suffix == ".json"], ids=lambda path: path.stem)
 def test_what_the_library_writes_itself_is_in_the_layout(path: Path) -> None:
-    definition, _ = load_definition(path)
+    definition = load_document(path).definition
     for syntax in get_args(Format):
         try:
             text = getattr(write, f"to_{syntax}")(definition)

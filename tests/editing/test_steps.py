@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from statemachine_flow.compiler import load_definition
+from statemachine_flow.compiler import load_document
 from statemachine_flow.editing import Document
 from statemachine_flow.errors import UsageError
 
@@ -95,8 +95,8 @@ def test_a_renamed_workflow_is_the_one_that_was_written_so() -> None:
     for text, form in ((NESTED, "yaml"), (STATES, "toml")):
         document = Document(text.format(a="a"), format=form)  # type: ignore[arg-type]
         document.rename_step("a", "other")
-        renamed, _ = load_definition(document.text)
-        written, _ = load_definition(text.format(a="other"))
+        renamed = load_document(document.text).definition
+        written = load_document(text.format(a="other")).definition
         assert renamed.content_hash == written.content_hash
 
 
@@ -262,7 +262,7 @@ def test_a_step_is_added_where_it_is_wanted(step: str, fields: dict[str, Any], a
     document = Document(text)
     document.add_step(step, fields, after=after)
 
-    ids = [one.id for one in load_definition(document.text)[0].steps]
+    ids = [one.id for one in load_document(document.text).definition.steps]
     expected = ["a", "b", "c"]
     expected.insert(3 if after is None else expected.index(after) + 1, "d")
     assert ids == expected
@@ -274,7 +274,7 @@ def test_handlers_and_steps_of_groups_are_added_by_their_paths() -> None:
     document.add_step("ci/more", {"run": "true"})
     document.add_step("@finally/clean", {"run": "true"})
 
-    assert [step.id for step in load_definition(document.text)[0].finally_] == ["clean"]
+    assert [step.id for step in load_document(document.text).definition.finally_] == ["clean"]
     assert list(document["steps"]["ci"]["steps"]) == ["lint", "inner", "more"]
     with pytest.raises(UsageError, match="already"):
         document.add_step("ci/more", {"run": "true"})
