@@ -80,8 +80,12 @@ class Stops:
         return False
 
     def to_sweep(self) -> list[Node] | None:
-        """What is to be cancelled in the outermost stopping scope in which nothing is under way."""
-        for scope in sorted(self.scopes, key=lambda scope: len(scope.order)):
+        """What is to be cancelled in the first stopping scope in which nothing is under way.
+
+        A level of states ends with the step that failed, so it comes before the scopes around it, which may go on with
+        what that decides; of the others the outermost comes first.
+        """
+        for scope in sorted(self.scopes, key=_sweeping_order):
             if scope.alive == 0 and scope.open and not self._may_begin_in(scope):
                 unfinished = self._members.unfinished(scope)
                 swept = [node for node in unfinished if scope.end is not None or not _is_tolerant(node)]
@@ -100,6 +104,10 @@ class Stops:
         if self._fold.state_of(node.path) == "interrupted":
             return node.step.is_once
         return node.inner is not None and any(map(self._is_uncertain, node.inner.nodes.values()))
+
+
+def _sweeping_order(scope: Scope) -> tuple[bool, int]:
+    return scope.end is not None or scope.kind != "states", len(scope.order)
 
 
 def _is_tolerant(node: Node) -> bool:
