@@ -68,8 +68,22 @@ class Functions:
             function = self._imported.get(name)
         if function is None:
             self._require_allowed(name)
-            function = self._imported[name] = _import(name)
+            function = self._imported[name] = import_function(name)
         return function
+
+    def import_name(self, name: str) -> str | None:
+        """The `module:function` under which another process finds what a name stands for; None if it cannot.
+
+        Raises:
+            FunctionError: see `resolve`.
+
+        Example:
+            >>> functions = Functions({"name": name_of, "nothing": lambda: None})
+            >>> functions.import_name("name"), functions.import_name("nothing")
+            ('statemachine_flow.functions:name_of', None)
+        """
+        function = self.resolve(name)
+        return name if name not in self._registered else name_of(function)
 
     def over(self, own: Mapping[str, Function]) -> Functions:
         """These functions, below those that a workflow brought along; the registry itself stays as it is.
@@ -111,7 +125,12 @@ def imported_now() -> str | None:
     return getattr(_importing, "name", None)
 
 
-def _import(name: str) -> Function:
+def import_function(name: str) -> Function:
+    """What `module:function` leads to; whether it may be called is not asked here.
+
+    Raises:
+        FunctionError: it cannot be imported, or is not there.
+    """
     module_name, _, attribute = name.partition(":")
     before = imported_now()
     _importing.name = name

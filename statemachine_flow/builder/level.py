@@ -48,6 +48,7 @@ class Level:
         *,
         with_: Mapping[str, Any] | None = None,
         transaction: bool | None = None,
+        isolation: Literal["thread", "process", "inline"] | None = None,
         **options: Any,
     ) -> Ref:
         """Add a step that calls a Python function.
@@ -57,6 +58,8 @@ class Level:
             function: the function, or its name as a document would write it.
             with_: its keyword arguments; references keep the type of their value.
             transaction: whether it runs inside the transaction that keeps its result.
+            isolation: where it is called: in a `"thread"`, as by default; in a `"process"` of its own, which can be
+                ended and whose death is only its attempt's; `"inline"`, on the engine's loop, for the tiniest.
             **options: `needs`, `when`, `timeout`, `retry`, `for_each`, `matrix`, `repeat`, `next`, `outputs`,
                 `output_schema`, `compensate`, `verify` and all else a step of a document may have. Steps that are
                 referred to need not be listed in `needs`; `compensate` and `verify` take functions; times may be
@@ -68,7 +71,7 @@ class Level:
         Raises:
             UsageError: the id is taken, or an option does not exist.
         """
-        verb = {"call": function, **without_none(with_=plain(with_), transaction=transaction)}
+        verb = {"call": function, **without_none(with_=plain(with_), transaction=transaction, isolation=isolation)}
         return self._add_step(step_id, verb, options)
 
     def step(self, step_id: str | None = None, **options: Any) -> Callable[[_F], _F]:

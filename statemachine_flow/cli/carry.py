@@ -45,6 +45,15 @@ _CODE_MISSING: Final = (
 #: The last stands first in the help.
 _ENGINE_OPTIONS: Final = (
     click.option(
+        "--poison-after",
+        metavar="N",
+        type=click.IntRange(min=0),
+        default=3,
+        show_default=True,
+        help="Quarantine a run one of whose steps was cut off that often in a row by the death of its process; "
+        "0 for never.",
+    ),
+    click.option(
         "--workflow",
         "workflows",
         metavar="NAME=FILE",
@@ -96,6 +105,7 @@ def engine_options(command: _F) -> _F:
         grace: float,
         agents: tuple[str, ...],
         workflows: tuple[str, ...],
+        poison_after: int,
         **others: Any,
     ) -> Any:
         arguments = {
@@ -104,6 +114,7 @@ def engine_options(command: _F) -> _F:
             "grace": grace,
             "agents": {name: _LateAgent(function, allow or None) for name, function in named(agents, "--agent")},
             "workflows": dict(named(workflows, "--workflow")),
+            "poison_after": poison_after or None,
         }
         return command(engine_arguments=arguments, **others)
 

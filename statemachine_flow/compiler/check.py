@@ -64,6 +64,8 @@ def _is_plain(step: Step) -> bool:
     verb = step.verb
     if not verb.is_body or _fields(step) != _UNSET:
         return False
+    if step.timeout is not None and getattr(verb, "isolation", "") == "inline":
+        return False
     return next(verb.templated(), None) is None and next(verb.check(), None) is None
 
 

@@ -19,7 +19,7 @@ from statemachine_flow.expressions.scan import placeholder_end
 from statemachine_flow.expressions.values import to_text
 from statemachine_flow.model import Finding, Input, RetryPolicy, Step
 from statemachine_flow.steps.approval import Approval
-from statemachine_flow.steps.call import name_fault
+from statemachine_flow.steps.call import Call, name_fault
 from statemachine_flow.steps.wait import Wait
 
 #: Items of a loop, combinations of a matrix.
@@ -70,8 +70,7 @@ def step_findings(step: Step, taken: Collection[str]) -> Iterator[Finding]:
     """
     if step.retry is not None:
         yield from (attrs.evolve(each, path=("retry", *each.path)) for each in retry_findings(step.retry))
-    if step.delivery == "at_most_once" or step.verify is not None:
-        yield from _delivery_findings(step)
+    yield from _delivery_findings(step)
     if step.for_each is not None or step.matrix:
         yield from _loop_findings(step, taken)
     if step.output_schema is not None:
@@ -86,6 +85,11 @@ def step_findings(step: Step, taken: Collection[str]) -> Iterator[Finding]:
 
 
 def _delivery_findings(step: Step) -> Iterator[Finding]:
+    if isinstance(step.verb, Call) and step.verb.isolation == "inline" and step.timeout is not None:
+        message = "a function that is called inline keeps the engine's loop, and so cannot be timed out"
+        yield Finding("definition.range", message, ("timeout",), "leave out one of the two", about_key=True)
+    if step.delivery != "at_most_once" and step.verify is None:
+        return
     if step.delivery != "at_most_once":
         message = "'verify' is asked about steps with delivery = \"at_most_once\" only"
         yield Finding("definition.range", message, ("verify",), about_key=True)

@@ -56,6 +56,10 @@ class AsyncEngine:
         lease: for how many seconds a sign of life of this engine holds; one that gives none for so long, such as a
             stopped process, loses its runs to whoever asks for them.
         take_up: `recover` as soon as the engine is entered with `async with`.
+        max_abandoned: how many functions that were given up may go on in their threads before no other begins in one
+            (`step.abandoned`); None for any number.
+        poison_after: how often in a row a step may be cut off by the death of its process before its run is
+            quarantined (`step.poison`); None for any number.
 
     Raises:
         StoreError: the store cannot be opened.
@@ -87,6 +91,8 @@ class AsyncEngine:
         workflows: Mapping[str, WorkflowLike] | None = None,
         lease: float = LEASE_SECONDS,
         take_up: bool = False,
+        max_abandoned: int | None = 32,
+        poison_after: int | None = 3,
     ) -> None:
         self._core = Core(
             open_store(store),
@@ -100,6 +106,8 @@ class AsyncEngine:
             strict_code=strict_code,
             rng=rng or random.Random(),  # noqa: S311 - jitter is no secret
             lease=lease,
+            max_abandoned=max_abandoned,
+            poison_after=poison_after,
         )
         self._takes_up = take_up
         self._closed = False
@@ -123,6 +131,11 @@ class AsyncEngine:
     def register(self, name: str, function: Function) -> None:
         """Allow `call` steps to name a function; see `functions`."""
         self._core.library.functions.register(name, function)
+
+    @property
+    def abandoned(self) -> int:
+        """How many functions that were given up go on in their threads, which nothing can stop."""
+        return self._core.threads.abandoned
 
     # --- starting and going on
 

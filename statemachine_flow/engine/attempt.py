@@ -12,6 +12,7 @@ import attrs
 
 from statemachine_flow.engine.outcome import Outcome, failed
 from statemachine_flow.errors import ExpressionError, StepError
+from statemachine_flow.executors.thread import Abandoned
 from statemachine_flow.journal import Usage
 from statemachine_flow.output_schema import conform
 from statemachine_flow.plan import PlannedStep
@@ -44,7 +45,7 @@ async def run_attempt(planned: PlannedStep, attempt: Attempt, names: Mapping[str
         return await _completed(planned, verb, output, attempt, names)
     except asyncio.CancelledError as error:
         if attempt.context.stop_reason:
-            return Outcome(status="aborted", usage=_usage(attempt))
+            return Outcome(status="aborted", usage=_usage(attempt), abandoned=isinstance(error, Abandoned))
         # User code may raise it for reasons of its own.
         task = asyncio.current_task()
         return None if task is not None and task.cancelling() else _failed(error, attempt)
@@ -173,6 +174,14 @@ def _declared(planned: PlannedStep, attempt: Attempt, names: Mapping[str, Any]) 
     return encode_value(attempt.redactor.value(values))
 
 
-def timed_out(seconds: float) -> Outcome:
-    """The outcome of an attempt that took longer than its timeout."""
-    return failed(StepError(f"the attempt took longer than {seconds:g} s", kind="step.timeout", name="TimeoutError"))
+def timed_out(seconds: float, *, abandoned: bool = False) -> Outcome:
+    """The outcome of an attempt that took longer than its timeout.
+
+    Args:
+        seconds: the timeout.
+        abandoned: whether its function goes on in its thread.
+    """
+    message = f"the attempt took longer than {seconds:g} s"
+    if abandoned:
+        message += "; its function goes on in the background, for a thread cannot be stopped"
+    return failed(StepError(message, kind="step.timeout", name="TimeoutError"))

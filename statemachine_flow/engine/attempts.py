@@ -24,6 +24,7 @@ from statemachine_flow.engine.outcome import Outcome, failed
 from statemachine_flow.engine.scope import RunNames
 from statemachine_flow.engine.verify import verify_attempt
 from statemachine_flow.errors import SmfError
+from statemachine_flow.executors.orphans import mark_of
 from statemachine_flow.executors.thread import ThreadExecutor
 from statemachine_flow.expressions.values import to_text
 from statemachine_flow.functions import Functions
@@ -32,7 +33,7 @@ from statemachine_flow.lifecycle import RunState
 from statemachine_flow.plan import Node
 from statemachine_flow.secrets import NO_SECRETS
 from statemachine_flow.steps.base import Attempt, ExecutableVerb, StepContext
-from statemachine_flow.stores.base import Store
+from statemachine_flow.stores.base import Owner, Store
 
 #: How long after its grace an attempt that does not end is left to itself.
 _PATIENCE: Final = 2.0
@@ -49,6 +50,7 @@ class Means(Protocol):
     env: Mapping[str, str]
     grace: float
     agents: Agents
+    owner: Owner
 
 
 class Work(Protocol):
@@ -175,6 +177,7 @@ class Attempts:
             open_spill=means.store.open_blob,
             agents=means.agents,
             output_schema=step.output_schema,
+            mark=mark_of(means.owner.nonce, fold.id),
             redactor=names.redactor(tuple(names.known_secrets(node))) if names.has_secrets(node) else NO_SECRETS,
         )
 
@@ -250,7 +253,8 @@ class Attempts:
         del self.alive[path]
         _stop_timers(alive)
         if alive.own_timeout:
-            outcome = msgspec.structs.replace(timed_out(launch.node.step.timeout or 0), usage=outcome.usage)
+            late = timed_out(launch.node.step.timeout or 0, abandoned=outcome.abandoned)
+            outcome = msgspec.structs.replace(late, usage=outcome.usage)
         self._work.hear(lambda decider, now: decider.ended(path, launch.attempt, outcome, now))
 
     def _time_out(self, alive: _Alive) -> None:

@@ -13,7 +13,7 @@ from statemachine_flow.functions import FunctionError, Functions, code_digest
 from statemachine_flow.lifecycle import RunState
 from statemachine_flow.model import Definition, Step
 from statemachine_flow.steps.agent import Agent
-from statemachine_flow.steps.call import Call
+from statemachine_flow.steps.call import Call, import_name
 from statemachine_flow.steps.group import Group
 from statemachine_flow.steps.parameters import argument_problems
 
@@ -52,14 +52,17 @@ def code_digests(library: Library, workflow: Workflow) -> dict[str, str]:
     definition = workflow.definition
     functions = library.functions_of(definition.content_hash)
     found: dict[str, str] = {}
-    checked: set[tuple[str, frozenset[str]]] = set()
+    checked: set[tuple[str, str, frozenset[str]]] = set()
     problems: list[Problem] = []
     for path, step in steps_of(definition):
         for key, name in _called(step):
             try:
                 if name not in found:
                     found[name] = code_digest(functions.resolve(name))
-                if isinstance(step.verb, Call) and (call := (name, frozenset(step.verb.with_))) not in checked:
+                if (
+                    isinstance(step.verb, Call)
+                    and (call := (name, step.verb.isolation, frozenset(step.verb.with_))) not in checked
+                ):
                     checked.add(call)
                     _check_arguments(functions, step.verb, name)
             except FunctionError as error:
@@ -99,6 +102,8 @@ def _check_arguments(functions: Functions, verb: Call, name: str) -> None:
     wrong = argument_problems(functions.resolve(name), verb.with_.keys(), transaction=verb.transaction)
     if wrong is not None:
         raise FunctionError(f"{name!r} {wrong}")
+    if verb.isolation == "process":
+        import_name(functions, name)
 
 
 def check_code(library: Library, worker: Worker) -> None:

@@ -9,6 +9,7 @@ from typing import Final, Literal
 from statemachine_flow.engine.code import check_code
 from statemachine_flow.engine.core import Core, Listener
 from statemachine_flow.engine.entry import go_on
+from statemachine_flow.engine.hold import hold
 from statemachine_flow.engine.outcome import clean_text
 from statemachine_flow.engine.takeover import until_known
 from statemachine_flow.engine.view import Run, view_of
@@ -31,7 +32,7 @@ async def resume(core: Core, run_id: str, by: str | None, listener: Listener | N
     _require_resumable(row)
     if row.owner is not None and not take_over:
         await until_known(core, row.owner)
-    worker = core.take_hold(run_id, take_over=take_over, listener=listener)
+    worker = await hold(core, run_id, take_over=take_over, listener=listener)
     _require_certain(worker)
     await go_on(core, worker, by and clean_text(by))
     return worker
@@ -119,7 +120,7 @@ async def _hold_or_ask(  # noqa: PLR0917 - what is asked
     The request is durable. If its owner dies first, it is granted to the worker that takes the run over here.
     """
     try:
-        return core.take_hold(run_id)
+        return await hold(core, run_id)
     except ConflictError as error:
         if error.kind != "run.owned":
             raise
@@ -133,7 +134,7 @@ async def _hold_or_ask(  # noqa: PLR0917 - what is asked
         if end is not None and core.clock.monotonic() >= end:
             return core.view(run_id)
         with contextlib.suppress(ConflictError):  # the owner lives
-            return core.take_hold(run_id)
+            return await hold(core, run_id)
         await asyncio.sleep(_POLL_SECONDS)
 
 

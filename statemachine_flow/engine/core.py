@@ -18,6 +18,7 @@ from statemachine_flow.engine.committer import Committer, Transaction
 from statemachine_flow.engine.decide import Decider
 from statemachine_flow.engine.library import Library
 from statemachine_flow.engine.outcome import Outcome
+from statemachine_flow.engine.owner import was_killed
 from statemachine_flow.engine.ownership import Ownership, let_go, what_left
 from statemachine_flow.engine.scope import RunNames
 from statemachine_flow.engine.view import Run, view_of
@@ -50,6 +51,8 @@ class Core:
         strict_code: pause a run whose functions' code changed, instead of leaving a note.
         rng: for the jitter of retries.
         lease: for how many seconds a sign of life of this engine holds.
+        max_abandoned: how many functions may go on in threads that were given up.
+        poison_after: how often in a row a step may be cut off by the death of its process.
         agents: whom `agent` steps may ask.
         secrets: where values come from that are never stored.
         workflows: name -> what `workflow` steps may start by that name.
@@ -69,6 +72,8 @@ class Core:
         strict_code: bool,
         rng: random.Random,
         lease: float,
+        max_abandoned: int | None,
+        poison_after: int | None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -77,13 +82,14 @@ class Core:
         self.agents = agents
         self.secrets = secrets
         self.children = Children(self)
-        self.threads = ThreadExecutor()
+        self.threads = ThreadExecutor(max_abandoned)
         self.workers: dict[str, Worker] = {}
         self.ownership = Ownership(store, clock, lease, self.workers)
         self.owner = self.ownership.me
         self.library = Library(store, functions, agents, workflows, strict_code=strict_code)
         self.watch = Watch(store, clock, self.library, self.workers, self.children.look)
         self._rng = rng
+        self._poison_after = poison_after
         self._committer = Committer(store, self.threads, self._is_busy, self.ownership.reject)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -249,7 +255,8 @@ class Core:
             self.store.release(run_id, epoch)
             raise
         worker = self._put_to_work(self._decider(plan, fold), epoch, None, listener)
-        worker.tell(lambda decider, now: decider.recover(now, what_left(row)))
+        killed, limit = row.owner is not None and was_killed(row.owner), self._poison_after
+        worker.tell(lambda decider, now: decider.recover(now, what_left(row), killed=killed, poison_after=limit))
         self.watch.grant_all(worker)  # before anything begins that was asked to end
         return worker
 

@@ -105,9 +105,16 @@ class Decider(Rules):
         self.add("run.start", RunStarted(deadline=min(ends, default=None)), now)
         advance(self, now)
 
-    def recover(self, now: int, reason: str) -> None:
-        """An owner took over: attempts that the last owner left behind are interrupted, timers are set again."""
-        recovery.recover(self, reason, now)
+    def recover(self, now: int, reason: str, *, killed: bool = False, poison_after: int | None = None) -> None:
+        """An owner took over: attempts that the last owner left behind are interrupted, timers are set again.
+
+        Args:
+            now: the time.
+            reason: what became of that owner.
+            killed: its process died, perhaps of one of the attempts.
+            poison_after: how often in a row that may happen to a step; None for any number.
+        """
+        recovery.recover(self, reason, now, killed=killed, poison_after=poison_after)
 
     def catch_up(self, now: int) -> None:
         """Hear of timers that fell due while nothing was heard, before anything begins that they would have stopped."""

@@ -14,6 +14,7 @@ from statemachine_flow.builder import Workflow
 from statemachine_flow.builder.children import children_of
 from statemachine_flow.engine.code import code_digests
 from statemachine_flow.engine.core import Core, Listener
+from statemachine_flow.engine.hold import hold
 from statemachine_flow.engine.ids import check_run_id, new_run_id
 from statemachine_flow.engine.inputs import complete_inputs, split_secrets
 from statemachine_flow.engine.outcome import clean_text
@@ -88,7 +89,7 @@ async def _again(  # noqa: PLR0917 - what a run begins with
     if fold.state in RUN_AT_REST:
         return view_of(plan, fold, row, core.store)
     core.secrets.give(run_id, secrets)
-    worker = core.take_hold(run_id, listener=listener)
+    worker = await hold(core, run_id, listener=listener)
     await go_on(core, worker, None)
     return worker
 

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import traceback
-from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
-from statemachine_flow.errors import ExpressionError, SmfError, StepError
+from statemachine_flow.executors.faults import fault_of
 from statemachine_flow.executors.thread import ThreadExit
 from statemachine_flow.journal import ErrorInfo, Usage
 from statemachine_flow.secrets import NO_SECRETS, Redactor
 
 _MESSAGE_LIMIT: Final = 4096
-#: Where code lies that is not the user's: this library's, and Python's own.
-_NOT_THEIRS: Final = (
-    str(Path(__file__).parent.parent) + os.sep,
-    str(Path(traceback.__file__).parent) + os.sep,
-    "<frozen",
-)
-#: Folders of installed packages; in some installations they lie inside that of Python's own code.
-_INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 #: Kinds whose next attempt would fail in the same way.
 _PERMANENT: Final = ("expression.", "definition.", "step.unserializable", "step.secret")
@@ -44,6 +33,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     retryable: bool = True
     #: What agents used up, as far as they said, however the attempt ended.
     usage: Usage | None = None
+    #: It was left to itself in its thread, which cannot be stopped.
+    abandoned: bool = False
     #: Number of the signal that ended the waiting.
     signal: int | None = None
 
@@ -61,26 +52,15 @@ def failed(error: BaseException, redactor: Redactor = NO_SECRETS) -> Outcome:
     """
     if isinstance(error, ThreadExit) and error.__cause__ is not None:
         error = error.__cause__
-    name, kind = type(error).__name__, "step.failed"
-    names = [cls.__name__ for cls in type(error).__mro__ if cls not in (object, BaseException)]
-    message = _message(error)
-    if isinstance(error, StepError):
-        name, kind = error.name, error.kind
-        names.insert(0, name)
-    elif isinstance(error, ExpressionError):
-        kind = error.kind
-        message = f"{error} (in {error.expression[:200]!r})" if error.expression else str(error)
-    elif isinstance(error, SmfError):
-        kind = error.kind
-    names.append(f"{type(error).__module__}.{type(error).__qualname__}")
-    where = _where(error)
+    fault = fault_of(error)
     info = ErrorInfo(
-        kind,
-        clean_text(redactor.text(name)),
-        clean_text(redactor.text(message)),
-        where and clean_text(redactor.text(where)),
+        fault.kind,
+        clean_text(redactor.text(fault.name)),
+        clean_text(redactor.text(fault.message)),
+        fault.where and clean_text(redactor.text(fault.where)),
     )
-    return Outcome(status="failed", error=info, names=tuple(names), retryable=not kind.startswith(_PERMANENT))
+    retryable = not fault.kind.startswith(_PERMANENT)
+    return Outcome(status="failed", error=info, names=fault.names, retryable=retryable)
 
 
 def clean_text(text: str) -> str:
@@ -92,24 +72,3 @@ def clean_text(text: str) -> str:
     """
     text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= _MESSAGE_LIMIT else f"{text[:_MESSAGE_LIMIT]}... ({len(text)} characters)"
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as fault:  # noqa: BLE001 - the user's own `__str__` may raise anything
-        return f"the text of the error cannot be had: its __str__ raised {type(fault).__name__}"
-
-
-def _where(error: BaseException) -> str | None:
-    """The innermost line of the user's own code, else of a package's; values of variables are never looked at."""
-    frames = traceback.extract_tb(error.__traceback__)[::-1]
-    theirs = [frame for frame in frames if not _is_installed(frame) and not frame.filename.startswith(_NOT_THEIRS)]
-    packages = [frame for frame in frames if _is_installed(frame) and not frame.filename.startswith(_NOT_THEIRS[0])]
-    for frame in theirs or packages:
-        return f"{frame.filename}:{frame.lineno} in {frame.name}"
-    return None
-
-
-def _is_installed(frame: traceback.FrameSummary) -> bool:
-    return any(folder in frame.filename for folder in _INSTALLED)

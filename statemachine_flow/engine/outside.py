@@ -106,5 +106,6 @@ def resolve(rules: Rules, node: Node, as_: str, outcome: Outcome | None, now: in
     else:
         step = rules.fold.steps[node.path]
         reason = f"{who} says that the attempt took no effect"
-        rules.add("step.reset", StepReset(reason=reason, round=step.round), now, node.path)
+        # Whoever says so knows of the effect, not of why the process died.
+        rules.add("step.reset", StepReset(reason=reason, round=step.round, deaths=step.deaths), now, node.path)
         rules.frontier.enqueue(node)

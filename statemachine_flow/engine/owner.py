@@ -72,6 +72,17 @@ def is_alive(owner: Owner) -> bool:
     return started != "" and started == owner.started
 
 
+def was_killed(owner: Owner) -> bool:
+    """Whether the process of a gone owner died by itself, perhaps of what it did, as far as that can be known.
+
+    It did not if its whole host was started anew, or if the process is still there: stopped, or without that engine.
+    """
+    if not is_here(owner):
+        return True
+    is_mine = owner.pid == os.getpid() and owner.started == _started(owner.pid)
+    return owner.boot == _boot_id() and not is_mine and not is_alive(owner)
+
+
 def is_own(owner: Owner) -> bool:
     """Whether the owner is an engine of this process that is open."""
     return owner.nonce in _live

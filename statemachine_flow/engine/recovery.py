@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from statemachine_flow.engine import endings
 from statemachine_flow.engine.advance import advance
 from statemachine_flow.engine.commands import StartChild
+from statemachine_flow.engine.outcome import Outcome
 from statemachine_flow.engine.rules import AT_WORK, CANCELLED, Rules
-from statemachine_flow.journal import Reason
+from statemachine_flow.journal import ErrorInfo, Failed, Reason, StepInterrupted
 from statemachine_flow.plan import Node
 
 
-def recover(rules: Rules, reason: str, now: int) -> None:
-    """An owner took over: attempts that the last owner left behind are interrupted, timers are set again."""
+def recover(rules: Rules, reason: str, now: int, *, killed: bool = False, poison_after: int | None = None) -> None:
+    """An owner took over: attempts that the last owner left behind are interrupted, timers are set again.
+
+    Args:
+        rules: the run's rules.
+        reason: what became of that owner.
+        now: the time.
+        killed: its process died, perhaps of one of the attempts.
+        poison_after: how often in a row that may happen to a step; None for any number.
+    """
+    poisoned: list[Node] = []
     for step in list(rules.fold.steps.values()):
         if step.state == "running":
-            interrupted(rules, rules.frontier.nodes[step.id], reason, now)
+            node = rules.frontier.nodes[step.id]
+            is_poisoned = killed and poison_after is not None and step.deaths + 1 >= poison_after
+            interrupted(rules, node, reason, now, killed=killed, begins_again=not is_poisoned)
+            poisoned += [node] if is_poisoned else []
+    if poisoned:
+        _set_aside(rules, poisoned, now)
     if rules.fold.state == "cancelling":
         if rules.fold.unwinding is None:
             rules.frontier.give_up(rules.frontier.root, CANCELLED)
@@ -22,12 +38,33 @@ def recover(rules: Rules, reason: str, now: int) -> None:
     follow_children(rules)
 
 
-def interrupted(rules: Rules, node: Node, reason: str, now: int) -> None:
+def interrupted(
+    rules: Rules, node: Node, reason: str, now: int, *, killed: bool = False, begins_again: bool = True
+) -> None:
     """An attempt was cut off: it is begun again, unless somebody has to say first what became of it."""
-    rules.add("step.interrupt", Reason(reason=reason), now, node.path)
+    rules.add("step.interrupt", StepInterrupted(reason=reason, killed=killed), now, node.path)
     rules.frontier.ended(node)
-    if not node.step.is_once:
+    if begins_again and not node.step.is_once:
         rules.frontier.enqueue(node)
+
+
+def _set_aside(rules: Rules, nodes: list[Node], now: int) -> None:
+    """Fail steps that were under way each time when the process died, and quarantine the run with them."""
+    deaths = max(rules.fold.steps[node.path].deaths for node in nodes)
+    message = f"its process died {deaths} times in a row while the step was under way"
+    error = ErrorInfo("step.poison", "Poison", message)
+    if rules.fold.state == "cancelling":  # the rest of its end is still owed
+        for node in nodes:
+            outcome = Outcome(status="failed", error=error, retryable=False)
+            endings.fail(rules, node, outcome, now, may_retry=False)
+        return
+    for node in nodes:
+        rules.add("step.fail", Failed(error=error), now, node.path)
+    for step in rules.fold.steps.values():
+        if step.is_alive:  # child runs; nothing else is
+            rules.abort(step, "quarantine")
+    paths = ", ".join(node.path for node in nodes)
+    rules.add("run.quarantine", Reason(reason=f"poison: {paths}: {message}"), now)
 
 
 def follow_children(rules: Rules) -> None:

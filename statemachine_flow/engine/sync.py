@@ -83,6 +83,11 @@ class Engine:
         """See `AsyncEngine.register`."""
         self._engine.register(name, function)
 
+    @property
+    def abandoned(self) -> int:
+        """See `AsyncEngine.abandoned`."""
+        return self._engine.abandoned
+
     # --- starting and going on
 
     def start(

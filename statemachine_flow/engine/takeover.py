@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from statemachine_flow.engine import entry
+from statemachine_flow.engine.hold import hold
 from statemachine_flow.errors import ConflictError, SmfError
 from statemachine_flow.lifecycle import RunState
 from statemachine_flow.stores.base import Owner, RunFilter, RunRow
@@ -60,7 +61,7 @@ async def recover(core: Core, by: str | None, listener: Listener | None) -> Reco
         try:
             if _is_child(core, row):
                 continue
-            worker = core.take_hold(row.id, listener=listener)
+            worker = await hold(core, row.id, listener=listener)
             if worker.fold.state != RunState.PAUSED:
                 await entry.go_on(core, worker, by)
         except ConflictError as error:

@@ -51,6 +51,8 @@ class Child:
         self._exit_fd = -1
         self._waiter: threading.Thread | None = None
         self._open: dict[int, Capture] = {}
+        self._input = -1
+        self._unread = memoryview(command.input)
         self._stopping = self._killing = False  # what was ordered
         self._exited = self._reaped = False  # what became of the command itself
         self._status: int | None = None
@@ -128,9 +130,9 @@ class Child:
                 cwd=command.cwd,
                 env=command.env,
                 bufsize=0,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if command.input else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=None if command.inherits_stderr else subprocess.PIPE,
                 start_new_session=True,
             )
         except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -142,6 +144,11 @@ class Child:
             if stream is not None:
                 cleanup.enter_context(stream)
                 self._open[stream.fileno()] = capture
+        if process.stdin is not None:
+            cleanup.enter_context(process.stdin)
+            self._input = process.stdin.fileno()
+            os.set_blocking(self._input, False)
+            self._poll.register(self._input, select.POLLOUT)
         try:
             self._exit_fd = self._open_exit_fd(process)
         except (OSError, RuntimeError) as error:
@@ -189,11 +196,26 @@ class Child:
         elif descriptor == self._exit_fd:
             self._poll.unregister(descriptor)
             self._exited = True
+        elif descriptor == self._input:
+            self._write()
         elif data := os.read(descriptor, _CHUNK):
             self._keep(self._open[descriptor], data)
         else:
             self._poll.unregister(descriptor)
             del self._open[descriptor]
+
+    def _write(self) -> None:
+        """Give the command what it still has to read."""
+        try:
+            self._unread = self._unread[os.write(self._input, self._unread) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:  # it does not want the rest
+            self._unread = self._unread[:0]
+        if not self._unread and self._process is not None and self._process.stdin is not None:
+            self._poll.unregister(self._input)
+            self._process.stdin.close()
+            self._input = -1
 
     def _keep(self, capture: Capture, data: bytes) -> None:
         if self._stopping:

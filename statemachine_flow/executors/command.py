@@ -31,6 +31,10 @@ class Command:
     cwd: str
     #: The whole environment of the child. It may hold secrets, so no repr shows it.
     env: Mapping[str, str] = attrs.field(repr=False)
+    #: What it reads from stdin. It may hold secrets as well.
+    input: bytes = attrs.field(default=b"", repr=False)
+    #: Whether its stderr is that of this process, and not captured.
+    inherits_stderr: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from statemachine_flow.errors import StepError
@@ -43,6 +43,7 @@ __all__ = [
     "Spill",
     "exit_error",
     "inherited_env",
+    "run_child",
     "run_command",
     "shell_argv",
 ]
@@ -97,12 +98,22 @@ async def run_command(
         >>> result.exit_code, result.stdout
         (0, 'hello\n')
     """
-    if sys.platform == "win32":
-        raise StepError("commands need a POSIX system", kind="step.spawn", hint="run the engine under WSL")
     captures = [
         Capture(limit=capture_limit, spill_limit=spill_limit, open_spill=open_spill, screen=screen and screen())
         for _ in range(2)
     ]
+    return await run_child(command, captures, grace)
+
+
+async def run_child(command: Command, captures: Sequence[Capture], grace: float) -> CommandResult:
+    """`run_command` with what takes its stdout and its stderr, which are finished or discarded here.
+
+    Raises:
+        StepError: see `run_command`.
+        asyncio.CancelledError: see `run_command`.
+    """
+    if sys.platform == "win32":
+        raise StepError("commands need a POSIX system", kind="step.spawn", hint="run the engine under WSL")
     child = Child(command, captures, grace)
     ended = _start(child)
     try:

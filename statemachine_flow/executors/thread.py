@@ -15,12 +15,17 @@ import threading
 from collections.abc import Callable
 from typing import Any, final
 
+from statemachine_flow.errors import StepError
+
 _Job = Callable[[], None]
 
 
 @final
 class ThreadExecutor:
     """Runs functions in threads that are started when none is idle.
+
+    Args:
+        max_abandoned: how many abandoned functions may run before `require_room` refuses more; None for any number.
 
     Example:
         >>> executor = ThreadExecutor()
@@ -29,13 +34,25 @@ class ThreadExecutor:
         >>> executor.close()
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_abandoned: int | None = None) -> None:
+        self._max_abandoned = max_abandoned
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._idle = 0
         self._threads = 0
         #: Functions still running whose attempt was given up.
         self.abandoned = 0
+
+    def require_room(self) -> None:
+        """Refuse to begin what may have to be abandoned as well.
+
+        Raises:
+            StepError: `step.abandoned`: too many functions go on that could not be stopped.
+        """
+        if self._max_abandoned is not None and self.abandoned >= self._max_abandoned:
+            message = f"{self.abandoned} functions that were given up still run in threads, which cannot be stopped"
+            hint = 'have functions look at context.cancelled, or isolate them with isolation = "process"'
+            raise StepError(message, kind="step.abandoned", name="AbandonedError", hint=hint)
 
     async def run(self, function: Callable[[], Any], *, patience: Callable[[], float] = float) -> Any:
         """Await `function()` in a thread, with a copy of the caller's context variables.
@@ -48,8 +65,8 @@ class ThreadExecutor:
             What the function returned, even if that was after the caller was cancelled.
 
         Raises:
-            asyncio.CancelledError: the function did not end in time. It goes on, counted in `abandoned`, and its
-                result is dropped.
+            Abandoned: the function did not end in time. It goes on, counted in `abandoned`, and its result is
+                dropped.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
@@ -72,13 +89,13 @@ class ThreadExecutor:
         return future.result()
 
     async def _linger(self, future: asyncio.Future[Any], seconds: float) -> None:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             if seconds > 0:
                 await asyncio.wait((future,), timeout=seconds)
-        finally:
-            if not future.done():
-                self.abandoned += 1
-                future.cancel()
+        if not future.done():
+            self.abandoned += 1
+            future.cancel()
+            raise Abandoned
 
     def _resolve(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
         if future.cancelled():
@@ -86,7 +103,7 @@ class ThreadExecutor:
         elif error is None:
             future.set_result(result)
         else:
-            future.set_exception(_awaitable(error))
+            future.set_exception(awaitable(error))
 
     def _submit(self, job: _Job) -> None:
         with self._lock:
@@ -111,11 +128,15 @@ class ThreadExecutor:
             self._jobs.put(None)
 
 
+class Abandoned(asyncio.CancelledError):
+    """The attempt was given up, and its function goes on."""
+
+
 class ThreadExit(Exception):  # noqa: N818 - it says what happened
     """A function raised something that must not travel through the event loop, such as SystemExit."""
 
 
-def _awaitable(error: BaseException) -> BaseException:
+def awaitable(error: BaseException) -> BaseException:
     """An equal error that a future takes: StopIteration and exit requests would tear the loop."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error

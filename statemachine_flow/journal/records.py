@@ -183,6 +183,13 @@ class StepWaiting(Data, frozen=True):
     digest: str = ""
 
 
+class StepInterrupted(Reason, frozen=True):
+    """`step.interrupt`."""
+
+    #: The process that worked on it died, and may have died of it.
+    killed: bool = False
+
+
 class StepReset(Reason, frozen=True):
     """`step.reset`."""
 
@@ -198,6 +205,8 @@ class StepReset(Reason, frozen=True):
     feedback: msgspec.Raw = ABSENT
     #: Whether the run was sent back: an approval that rests on the same still holds.
     rewound: bool = False
+    #: How often in a row its process died so far, where that is not forgotten.
+    deaths: int = 0
 
 
 class BackedOff(Data, frozen=True):
@@ -228,6 +237,7 @@ KINDS: Final[Mapping[str, type[Data]]] = {
     "step.start": StepStarted,
     "step.complete": StepCompleted,
     "step.fail": Failed,
+    "step.interrupt": StepInterrupted,
     "step.skip": StepSkipped,
     "step.wait": StepWaiting,
     "step.reset": StepReset,

@@ -22,6 +22,8 @@ class StepFold(msgspec.Struct, gc=False):
     attempt: int = 0
     #: Attempts that failed since the step was last reset; interrupted ones do not count.
     failures: int = 0
+    #: How often in a row an attempt was cut off by the death of its process, since one last ended by itself.
+    deaths: int = 0
     #: Grows whenever the step begins anew: through a loop, a rewind, a retry of what holds it.
     generation: int = 1
     #: Of a repeated step: the round it is in.
@@ -80,16 +82,22 @@ def _on_step_wait(step: StepFold, data: StepWaiting, _at: int) -> None:
 def _on_step_complete(step: StepFold, data: Any, at: int) -> None:
     step.output = None if data.output is ABSENT else data.output
     step.outputs = None if data.outputs is ABSENT else data.outputs
-    step.blob, step.ended_at, step.error, step.due = data.blob, at, None, None
+    step.blob, step.ended_at, step.error, step.due, step.deaths = data.blob, at, None, None, 0
+
+
+def _on_step_interrupt(step: StepFold, data: Any, _at: int) -> None:
+    step.reason = data.reason
+    step.deaths += data.killed
 
 
 def _on_step_fail(step: StepFold, data: Any, at: int) -> None:
+    step.deaths = 0
     step.error, step.forgiven, step.ended_at, step.due = data.error, data.optional, at, None
     step.failures += 1
 
 
 def _on_step_back_off(step: StepFold, data: Any, _at: int) -> None:
-    step.error, step.due = data.error, data.due
+    step.error, step.due, step.deaths = data.error, data.due, 0
     step.failures += 1
 
 
@@ -103,6 +111,7 @@ def _on_step_reset(step: StepFold, data: Any, _at: int) -> None:
         step.feedback = data.feedback
     step.round = 1 if data.round is None else data.round
     step.failures, step.due, step.forgiven, step.error = 0, data.due, False, None
+    step.deaths = data.deaths
     step.output = step.outputs = step.blob = step.ended_at = None
     step.reason = data.reason
 
@@ -118,6 +127,7 @@ ON_STEP: Final[Mapping[str, Callable[[StepFold, Any, int], None]]] = {
     **dict.fromkeys(STEP.sources, _on_step_reason),
     "start": _on_step_start,
     "wait": _on_step_wait,
+    "interrupt": _on_step_interrupt,
     "complete": _on_step_complete,
     "fail": _on_step_fail,
     "back_off": _on_step_back_off,

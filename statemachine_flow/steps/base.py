@@ -36,6 +36,8 @@ class Attempt:
     grace: float
     #: Where a command's output beyond the cap goes.
     open_spill: Callable[[], Spill]
+    #: The variable by which the processes of the attempt are found when its engine is dead; nothing where none is.
+    mark: Mapping[str, str] = attrs.field(factory=dict)
     #: The agents that may be asked.
     agents: Agents = attrs.field(factory=Agents)
     #: JSON Schema of the step's result.

@@ -68,7 +68,7 @@ class Run(ExecutableVerb):
         command = Command(
             argv=shell_argv(self.run) if isinstance(self.run, str) else self.run,
             cwd=str(Path(attempt.cwd, self.cwd or "")),
-            env={**attempt.env, **_variables(context), **context.secrets, **self.env},
+            env={**attempt.env, **_variables(context), **context.secrets, **self.env, **attempt.mark},
         )
         if any(map(redactor.shows, command.argv)):
             message = "a secret stands in the arguments of the command, where other users of the machine can read it"

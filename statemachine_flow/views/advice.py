@@ -161,11 +161,19 @@ ADVICE: Final[Mapping[str, str]] = {
     "store.not_ours": "Check the path: `--db`, `$SMF_DB`. A new store is made where no file is yet.",
     "store.schema_mismatch": "The store was written by another version. Use that one, or a new store.",
     "store.unsafe_path": "Name a regular file in a folder that only you can write to.",
+    "step.abandoned": (
+        "Functions that took too long go on in their threads until they return. Have them look at `context.cancelled`, "
+        'or give their steps `isolation = "process"`, which can be ended.'
+    ),
     "step.agent": (
         "The agent failed or its answer was not usable. Look at the error's message, and give the step a `retry`."
     ),
     "step.budget": "Raise `budget`, or ask less of agents, and retry the run.",
     "step.child": "The reason stands with the child: `smf status` of the run that the message names.",
+    "step.died": (
+        "The function, or a library it uses, crashed, ended its process, or used up the memory. Give the step a "
+        '`retry` with `retry_on = ["ProcessDied"]` if that may pass by itself.'
+    ),
     "step.failed": (
         "The function raised an error; the error's place is the last line of your own code. Mend it and `smf retry` "
         "the run, or give the step a `retry` if the error may pass by itself."
@@ -179,6 +187,11 @@ ADVICE: Final[Mapping[str, str]] = {
         "its keys have to differ."
     ),
     "step.limit": "Raise `max` or `max_visits`, or look at why the loop does not come to its end.",
+    "step.poison": (
+        "Either the step kills the process that runs it, or something else did while the step was under way. Give it "
+        '`isolation = "process"`, so that a crash is an error of its own, and start a new run. If it was not the step, '
+        "a larger `poison_after` of the engine, or `--poison-after`, lets more deaths pass."
+    ),
     "step.rejected": "A person said no. `on_reject` can skip the step or go back to an earlier one instead.",
     "step.route": "Add a `default`, or a key for the value.",
     "step.schema": (
@@ -229,6 +242,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
     ),
     "expression.undefined": "text = \"${{ default(steps.maybe.outputs.text, 'nothing') }}\"",
     "input.missing": "smf run review.toml --input repo=.",
+    "step.died": 'scale = { call = "kit:scale", isolation = "process", retry = { retry_on = ["ProcessDied"] } }',
     "step.exit": 'grep = { run = ["grep", "x", "log"], allow_exit = [0, 1] }',
     "step.items": 'for_each = { items = "${{ inputs.files }}", max_failures = "10%" }',
     "step.timeout": 'fetch = { call = "kit:fetch", timeout = "5m", retry = { max_attempts = 3 } }',

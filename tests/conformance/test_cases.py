@@ -46,7 +46,9 @@ WHEN_A_RUN_STARTS = {"definition.agent", "definition.include", "definition.workf
 #: Of a document that is valid: it is warned of.
 WARNINGS = {"definition.exclusive_join", "definition.never_ends", "definition.never_runs"}
 #: No case cuts an attempt off; the engine's tests do.
-ONLY_AFTER_A_CRASH = {"step.uncertain"}
+ONLY_AFTER_A_CRASH = {"step.uncertain", "step.poison"}
+#: The functions of cases are coroutines of the engine's own process.
+ONLY_OUTSIDE_OF_THE_LOOP = {"step.abandoned", "step.died"}
 #: Only values show them.
 NOT_BEFORE_A_RUN = {"expression.evaluation"}
 
@@ -111,7 +113,7 @@ def test_every_kind_of_error_that_a_run_can_have_has_a_case() -> None:
     possible = {kind for kind in KINDS if kind.startswith(("input.", "step."))}
 
     more = {"run.failed", "run.timeout", "run.outputs"} | WHEN_A_RUN_STARTS
-    assert (possible - ONLY_AFTER_A_CRASH) | NOT_BEFORE_A_RUN | more <= kinds_of("runs")
+    assert (possible - ONLY_AFTER_A_CRASH - ONLY_OUTSIDE_OF_THE_LOOP) | NOT_BEFORE_A_RUN | more <= kinds_of("runs")
 
 
 # The reference.

@@ -44,7 +44,7 @@ async def main(*words: str) -> None:
     store = CrashStore(SqliteStore(path), int(write), "before" if when == "before" else "after", die)
     scene = Scene(functools.partial(begin, body, effects))
     scene.clock.advance(time.monotonic() * 1e5)  # each process comes hours after the one before
-    async with AsyncEngine(store, clock=scene.clock, grace=0.05) as engine:
+    async with AsyncEngine(store, clock=scene.clock, grace=0.05, poison_after=None) as engine:
         run = await SCENARIOS[scenario](engine, scene)
         sys.stdout.write(json.dumps([outcome(run), store.writes]))
 

@@ -108,7 +108,7 @@ def _work(store: Path, workflow: Workflow, run_id: str, pipe: int) -> None:
         os.write(pipe, line.encode())
 
     try:
-        with Engine(store) as engine:
+        with Engine(store, poison_after=None) as engine:
             engine.run(workflow, run_id=run_id, on_event=report)
         os.write(pipe, b"end\n")
     finally:

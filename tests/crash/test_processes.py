@@ -166,7 +166,7 @@ from statemachine_flow import Engine, Workflow
 workflow = Workflow("commands")
 for index in range(4):
     workflow.run(f"s{index}", sys.argv[2].replace("STEP", f"s{index}"), needs=[f"s{index - 1}"] if index else None)
-with Engine(sys.argv[1]) as engine:
+with Engine(sys.argv[1], poison_after=None) as engine:
     print(engine.run(workflow, run_id="r").state)
 """
 KILL = "[ $SMF_ATTEMPT -gt 1 ] || { kill -9 $PPID; exit; }"
@@ -222,7 +222,7 @@ workflow = Workflow("waiting")
 first = workflow.run("first", "echo first $SMF_ATTEMPT >> effects.txt")
 workflow.approval("gate", "Go on?", needs=[first])
 workflow.run("last", "echo last $SMF_ATTEMPT >> effects.txt", needs=["gate"])
-with Engine(sys.argv[1]) as engine:
+with Engine(sys.argv[1], poison_after=None) as engine:
     say = lambda event: print(event.kind, event.step, flush=True)
     print(engine.run(workflow, run_id="r", until="rest", on_event=say).state, flush=True)
 """
@@ -309,7 +309,7 @@ effect = "echo ${{ index }} $SMF_ATTEMPT >> effects.txt"
 kill = "case ' ${{ raw(inputs.killers) }} ' in *' '${{ index }}' '*) " + sys.argv[3] + ";; esac"
 each = workflow.run("each", f"{effect}; {kill}", for_each=items)
 workflow.output("n", "${{ len(steps.each.output) }}")
-with Engine(sys.argv[1]) as engine:
+with Engine(sys.argv[1], poison_after=None) as engine:
     say = lambda event: print(event.kind, event.step, flush=True)
     print(engine.run(workflow, {"killers": sys.argv[2]}, run_id="r", on_event=say).outputs, flush=True)
 """
@@ -367,7 +367,7 @@ workflow = Workflow("counting")
 for index in range(12):
     needs = [f"s{index - 1}"] if index else None
     workflow.call(f"s{index}", functools.partial(count), transaction=True, needs=needs)
-with Engine(sys.argv[1]) as engine:
+with Engine(sys.argv[1], poison_after=None) as engine:
     print(engine.run(workflow, run_id="r", on_event=later).state)
 """
 

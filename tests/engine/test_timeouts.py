@@ -44,6 +44,9 @@ def test_a_thread_that_takes_too_long_is_left_to_itself_and_counted(world: World
     run = engine.wait(run_id)
     assert run.steps["a"].error is not None
     assert (run.state, run.steps["a"].error.kind) == ("failed", "step.timeout")
+    assert run.steps["a"].error.message == (
+        "the attempt took longer than 5 s; its function goes on in the background, for a thread cannot be stopped"
+    )
     assert engine.core.threads.abandoned == 1
     assert context.cancelled
     ended = threading.Event()
@@ -336,3 +339,30 @@ def test_a_retry_of_a_run_that_took_too_long_has_its_whole_time_again(world: Wor
     engine.quiet()
     gate.open(1)
     assert retried.result(PATIENCE).state == "completed"
+
+
+def test_when_too_many_functions_go_on_no_other_begins_in_a_thread_until_one_returns(world: World) -> None:
+    gate, engine = Gate(), world.open(max_abandoned=1)
+    workflow = Workflow("slow")
+    add(workflow, "a", gate.hold, timeout=5, optional=True)
+    add(workflow, "b", lambda: "in a thread", needs=["a"], optional=True)
+    workflow.call("c", lambda: "inline", needs=["b"], isolation="inline")
+    run_id = engine.start(workflow)
+    gate.begun()
+    world.clock.advance(5)
+    run = engine.wait(run_id)
+    assert engine._engine.abandoned == 1
+    assert states(run) == {"a": "failed", "b": "failed", "c": "completed"}
+    error = run.steps["b"].error
+    assert error is not None
+    assert (error.kind, error.name) == ("step.abandoned", "AbandonedError")
+    gate.open()
+
+    async def returned() -> None:
+        while engine.core.threads.abandoned:  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0)
+
+    engine.on_loop(returned())
+    again = Workflow("again")
+    add(again, "b", lambda: "in a thread")
+    assert engine.run(again).ok

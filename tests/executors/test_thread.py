@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from statemachine_flow.executors.thread import ThreadExecutor, ThreadExit
+from statemachine_flow.errors import StepError
+from statemachine_flow.executors.thread import Abandoned, ThreadExecutor, ThreadExit
 
 VARIABLE: contextvars.ContextVar[int] = contextvars.ContextVar("VARIABLE", default=0)
 PATIENCE = 10.0
@@ -270,3 +271,31 @@ asyncio.run(main())
 """
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_beyond_the_cap_of_abandoned_functions_there_is_no_room_until_one_returns() -> None:
+    async def abandon(held: Held) -> None:
+        task = asyncio.create_task(executor.run(held))
+        await held.begun()
+        task.cancel()
+        with pytest.raises(Abandoned):
+            await task
+
+    async def main() -> None:
+        first, second = Held(), Held()
+        await abandon(first)
+        executor.require_room()
+        await abandon(second)
+        with pytest.raises(StepError, match="2 functions") as caught:
+            executor.require_room()
+        assert (caught.value.kind, caught.value.name) == ("step.abandoned", "AbandonedError")
+        assert await executor.run(lambda: "the engine's own work goes on") != ""
+        first.go.set()
+        while executor.abandoned > 1:  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0)
+        executor.require_room()
+        second.go.set()
+
+    executor = ThreadExecutor(max_abandoned=2)
+    asyncio.run(main())
+    executor.close()

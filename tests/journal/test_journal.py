@@ -26,6 +26,7 @@ from statemachine_flow.journal import (
     RunStarted,
     Signalled,
     StepCompleted,
+    StepInterrupted,
     StepReset,
     StepSkipped,
     StepStarted,
@@ -118,7 +119,9 @@ def data_of(draw: st.DrawFn, kind: str, fold: RunFold, step: str | None) -> Data
             due=TIMES,
             previous=RAWS | st.just(ABSENT),
             feedback=RAWS | st.just(ABSENT),
+            deaths=st.integers(0, 2),
         ),
+        StepInterrupted: st.builds(StepInterrupted, reason=st.text(max_size=8), killed=st.booleans()),
         StepCompleted: st.builds(
             StepCompleted,
             output=RAWS | st.just(ABSENT),

@@ -159,7 +159,8 @@ def runs(draw: st.DrawFn, placeholder: str) -> Run:
 @st.composite
 def calls(draw: st.DrawFn, placeholder: str, *, null: bool) -> Call:
     arguments = draw(st.dictionaries(TEXTS, values(null=null) | st.just(placeholder), max_size=3))
-    return Call(call=draw(st.sampled_from(["work", "kit.work", "kit.sub:work"])), with_=arguments)
+    isolation: Any = draw(st.sampled_from(["thread", "thread", "process"]))
+    return Call(call=draw(st.sampled_from(["work", "kit.work", "kit.sub:work"])), with_=arguments, isolation=isolation)
 
 
 @st.composite

@@ -1,0 +1,106 @@
+"""The process of one isolated function: read what is to be called, call it, and say how that ended.
+
+Started by `executors.isolated`. What the function prints goes to the engine's stderr: stdout is the way back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, BinaryIO, Final, final
+
+from statemachine_flow.context import StepContext
+from statemachine_flow.executors.faults import fault_of
+from statemachine_flow.executors.messages import Logged, Message, Raised, Request, Returned, decode_request, framed
+from statemachine_flow.functions import import_function
+from statemachine_flow.values import decode_value, encode_value
+
+_EXIT_BY_TERM: Final = 128 + 15
+
+
+def main() -> None:
+    """Answer the one request that stdin holds."""
+    channel = _take_channel()
+    request = decode_request(sys.stdin.buffer.read())
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    lock = threading.Lock()
+
+    def send(message: Message) -> None:
+        with lock:
+            channel.write(framed(message))
+            channel.flush()
+
+    context = StepContext(**request.context)
+    _stop_on_term(context)
+    _log_to(send, request.log_level)
+    try:
+        answer: Message = Returned(encode_value(_call(request, context)))
+    except BaseException as error:  # noqa: BLE001 - whatever it raises is the outcome of the attempt
+        answer = Raised(fault_of(error))
+    with contextlib.suppress(BrokenPipeError):  # the engine is gone
+        send(answer)
+
+
+def _take_channel() -> BinaryIO:
+    """The way to the engine, out of the function's reach; what is printed goes to stderr from now on."""
+    channel = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return channel
+
+
+def _call(request: Request, context: StepContext) -> Any:
+    function: Callable[..., Any] = import_function(request.function)
+    arguments = decode_value(request.arguments)
+    if request.context_parameter is not None:
+        arguments[request.context_parameter] = context
+    result = function(**arguments)
+    if not inspect.isawaitable(result):
+        return result
+    import asyncio  # noqa: PLC0415 - half of the time that the process takes to start, and few need it
+
+    return asyncio.run(_awaited(result))
+
+
+async def _awaited(result: Any) -> Any:
+    return await result
+
+
+def _stop_on_term(context: StepContext) -> None:
+    """Asked to end, let the function notice, and clean up, in the grace it has."""
+
+    def stop(_number: int, _frame: Any) -> None:
+        context.stop_reason = context.stop_reason or "cancel"
+        raise SystemExit(_EXIT_BY_TERM)
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _log_to(send: Callable[[Message], None], level: int) -> None:
+    """Have the engine log what the function logs with its context."""
+    logger = StepContext(run_id="", workflow="", step_id="", attempt=1).logger.logger
+    logger.handlers, logger.propagate = [_Sender(send)], False
+    logger.setLevel(level)
+
+
+@final
+class _Sender(logging.Handler):
+    """Sends records on, as text."""
+
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        super().__init__()
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._send(Logged(record.levelno, self.format(record)))
+        except BrokenPipeError:
+            pass  # the engine is gone
+        except Exception:  # noqa: BLE001 - as in any handler: logging says so, and the function goes on
+            self.handleError(record)
