@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[Path, int], list[Figure]]] = {
     "counts": engine.counts,
     "transitions": small.transitions,
     "start-up": small.start_up,
+    "isolation": small.isolation,
     "documents": small.documents,
     "validate": small.validate,
 }

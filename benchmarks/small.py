@@ -6,12 +6,15 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.measure import Figure, at_least, at_most, figure, ratios, timed
-from statemachine_flow import load
+from statemachine_flow import Engine, Workflow, load
 from statemachine_flow.compiler import load_document
+from statemachine_flow.durations import parse_duration
 from statemachine_flow.journal import StepFold
 from statemachine_flow.lifecycle import STEP
 from statemachine_flow.plan import Plan
@@ -71,6 +74,40 @@ def start_up(_disk: Path, rounds: int) -> list[Figure]:
         figure("modules imported by `import statemachine_flow`", [count], "", goal="<= 150", met=at_most(150))
     )
     return figures
+
+
+def _calls(isolation: Literal["thread", "process", "inline"], steps: int) -> Callable[[], float]:
+    """Time a step of a chain of calls of one tiny function, in seconds."""
+    workflow = Workflow("calls")
+    for i in range(steps):
+        needs = [f"s{i - 1}"] if i else None
+        workflow.call(f"s{i}", parse_duration, with_={"text": "5s"}, isolation=isolation, needs=needs)
+
+    def go() -> float:
+        with Engine("memory://") as engine:
+            return timed(lambda: engine.run(workflow)) / steps
+
+    return go
+
+
+def isolation(_disk: Path, rounds: int) -> list[Figure]:
+    """A call in a process of its own, against an interpreter that does nothing; one inline, against one in a thread."""
+    processes = ratios(_calls("process", 5), partial(_process, "pass"), rounds)
+    inline = ratios(_calls("inline", 500), _calls("thread", 500), rounds)
+    return [
+        figure(
+            "a call in a process, against `python -c pass`",
+            [one / other for one, other in processes],
+            "x",
+            note=f"{min(one for one, _ in processes) * 1e3:.0f} ms a step",
+        ),
+        figure(
+            "a call inline, against one in a thread",
+            [one / other for one, other in inline],
+            "x",
+            note=f"{min(one for one, _ in inline) * 1e6:.0f} us a step, {min(one for _, one in inline) * 1e6:.0f} us",
+        ),
+    ]
 
 
 def _document(steps: int) -> str:
