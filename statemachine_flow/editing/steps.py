@@ -17,7 +17,7 @@ _SILENT: Final = frozenset(
     (
         *("id", "description", "needs", "trigger_rule", "matrix", "max_visits", "timeout", "optional", "delivery"),
         *("verify", "secrets", "output_schema", "start", "steps", "compensate", "workflow", "call", "transaction"),
-        "allow_exit",
+        *("allow_exit", "isolation"),
     )
 )
 _HANDLERS: Final = ("on_failure", "finally")

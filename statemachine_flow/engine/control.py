@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from typing import Final, Literal
 
 from statemachine_flow.engine.code import check_code
@@ -21,6 +22,12 @@ from statemachine_flow.stores.base import RunRow
 
 #: How often a caller looks whether another process has done what was asked of it.
 _POLL_SECONDS: Final = 0.1
+
+#: State of a run that cannot be resumed -> what can be done instead.
+_HINTS: Final[Mapping[str, str]] = {
+    "failed": "`smf retry` goes on with a failed run",
+    "quarantined": "`smf status` tells why it was set aside; what it did is kept, and a new run begins anew",
+}
 
 #: What a caller waits for: that the run is at rest, or also that it waits for the world.
 Until = Literal["waiting", "rest"]
@@ -175,7 +182,7 @@ def _require_resumable(row: RunRow) -> None:
         ConflictError: `run.state`.
     """
     if row.state in RUN_AT_REST:
-        hint = "`smf retry` goes on with a failed run" if row.state == RunState.FAILED else None
+        hint = _HINTS.get(row.state)
         raise ConflictError(f"the run is {row.state}: there is nothing to resume", run=row.id, hint=hint)
 
 
