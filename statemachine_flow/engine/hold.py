@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
 from statemachine_flow.engine.owner import is_here, shares_clock
 from statemachine_flow.engine.worker import Worker
+from statemachine_flow.errors import SmfError
 from statemachine_flow.executors.orphans import mark_of, reap
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ def _marks_left(core: Core, run_id: str, *, take_over: bool) -> set[str]:
         return marks
     if is_here(row.owner) and shares_clock(row.owner):
         marks |= set(mark_of(row.owner.nonce, run_id).values())
-    for step in core.load(row)[1].steps.values():
-        if step.waits is not None and step.waits.run and step.is_alive:
-            marks |= _marks_left(core, step.waits.run, take_over=False)
+    with contextlib.suppress(SmfError):  # a damaged journal is told of by whoever takes hold of the run
+        for child in core.load(row)[1].steps.values():
+            if child.waits is not None and child.waits.run and child.is_alive:
+                marks |= _marks_left(core, child.waits.run, take_over=False)
     return marks
