@@ -23,6 +23,7 @@ from statemachine_flow.executors.process import inherited_env
 from statemachine_flow.functions import Function, Functions, imported_now
 from statemachine_flow.journal import Record
 from statemachine_flow.secrets import SecretSource
+from statemachine_flow.steps.base import StandIn
 from statemachine_flow.stores import open_store
 from statemachine_flow.stores.base import RunRow, Store
 
@@ -56,6 +57,7 @@ class AsyncEngine:
         lease: for how many seconds a sign of life of this engine holds; one that gives none for so long, such as a
             stopped process, loses its runs to whoever asks for them.
         take_up: `recover` as soon as the engine is entered with `async with`.
+        stand_in: does the work of step bodies in their place; what `testing` rehearses with.
 
     Raises:
         StoreError: the store cannot be opened.
@@ -87,6 +89,7 @@ class AsyncEngine:
         workflows: Mapping[str, WorkflowLike] | None = None,
         lease: float = LEASE_SECONDS,
         take_up: bool = False,
+        stand_in: StandIn | None = None,
     ) -> None:
         self._core = Core(
             open_store(store),
@@ -100,6 +103,7 @@ class AsyncEngine:
             strict_code=strict_code,
             rng=rng or random.Random(),  # noqa: S311 - jitter is no secret
             lease=lease,
+            stand_in=stand_in,
         )
         self._takes_up = take_up
         self._closed = False

@@ -31,7 +31,7 @@ from statemachine_flow.journal import RunFold
 from statemachine_flow.lifecycle import RunState
 from statemachine_flow.plan import Node
 from statemachine_flow.secrets import NO_SECRETS
-from statemachine_flow.steps.base import Attempt, ExecutableVerb, StepContext
+from statemachine_flow.steps.base import Attempt, ExecutableVerb, StandIn, StepContext
 from statemachine_flow.stores.base import Store
 
 #: How long after its grace an attempt that does not end is left to itself.
@@ -49,6 +49,7 @@ class Means(Protocol):
     env: Mapping[str, str]
     grace: float
     agents: Agents
+    stand_in: StandIn | None
 
 
 class Work(Protocol):
@@ -174,6 +175,7 @@ class Attempts:
             grace=means.grace,
             open_spill=means.store.open_blob,
             agents=means.agents,
+            stand_in=means.stand_in,
             output_schema=step.output_schema,
             redactor=names.redactor(tuple(names.known_secrets(node))) if names.has_secrets(node) else NO_SECRETS,
         )

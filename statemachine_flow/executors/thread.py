@@ -13,12 +13,11 @@ import contextvars
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any
 
 _Job = Callable[[], None]
 
 
-@final
 class ThreadExecutor:
     """Runs functions in threads that are started when none is idle.
 
