@@ -160,22 +160,30 @@ class World:
                 store.cut_off()
 
     async def _carry(self, engine: AsyncEngine, on_event: EventListener | None) -> Run:
+        try:
+            run = await self._to_rest(engine, on_event)
+        except Exception:  # one that is dead closes nothing, so this is no `finally`
+            await engine.close()
+            raise
+        await engine.close()
+        return run
+
+    async def _to_rest(self, engine: AsyncEngine, on_event: EventListener | None) -> Run:
         setting = self.setting
-        async with engine:
-            self._changed = asyncio.Event()
+        self._changed = asyncio.Event()
 
-            def hear(event: Event) -> None:
-                self._changed.set()
-                if on_event is not None:
-                    on_event(event)
+        def hear(event: Event) -> None:
+            self._changed.set()
+            if on_event is not None:
+                on_event(event)
 
-            for _ in range(_MOST_ANSWERS):
-                run = await engine.run(setting.workflow, setting.inputs, run_id=RUN_ID, on_event=hear)
-                is_over = run.at_rest and run.state != RunState.PAUSED
-                if is_over or not await self._attend(engine, run):
-                    self.ending = ending([one async for one in self.family(engine, run)], self.player.place)
-                    return run
-            raise UsageError("the run asks without end", run=RUN_ID)
+        for _ in range(_MOST_ANSWERS):
+            run = await engine.run(setting.workflow, setting.inputs, run_id=RUN_ID, on_event=hear)
+            is_over = run.at_rest and run.state != RunState.PAUSED
+            if is_over or not await self._attend(engine, run):
+                self.ending = ending([one async for one in self.family(engine, run)], self.player.place)
+                return run
+        raise UsageError("the run asks without end", run=RUN_ID)
 
     # --- people, who act at their own moments, counted from when they were asked
 

@@ -9,7 +9,6 @@ time passes as it does on the wall, for only the world knows when that ends.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
 import itertools
 import selectors
@@ -108,10 +107,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def set_timer(self, seconds: float, callback: Callable[[], None]) -> VirtualTimer:
         """Call back when so much time has passed."""
         firing = self._firing
-        is_watch = (
-            not self.clock.is_exact and firing is not None and (firing.callback, firing.seconds) == (callback, seconds)
-        )
-        timer = VirtualTimer(callback, seconds, is_watch=is_watch)
+        is_again = firing is not None and (firing.callback, firing.seconds) == (callback, seconds)
+        timer = VirtualTimer(callback, seconds, is_watch=is_again and not self.clock.is_exact)
         heapq.heappush(self._timers, (self.time() + max(0.0, seconds), next(self._order), timer))
         return timer
 
@@ -214,9 +211,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def bury(self) -> None:
         """Let go of what was under way; only now Python runs the `finally` of coroutines that were cut off."""
         self.is_dead = True
+        self._lay_out()
         for coroutine in self._buried:
-            with contextlib.suppress(BaseException):
-                coroutine.close()
+            for _ in range(_PATIENCE):  # each time it gets as far as its next `await`
+                try:
+                    coroutine.close()
+                except RuntimeError:
+                    continue
+                except BaseException:  # noqa: BLE001, S110 - what the dead raise is nothing to anybody
+                    pass
+                break
         self._buried.clear()
         if not self.is_closed():
             self.close()

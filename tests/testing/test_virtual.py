@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -202,3 +203,40 @@ def test_a_loop_that_lives_gives_back_what_it_ran_for() -> None:
     assert loop.live(asyncio.sleep(5, "done")) == "done"
     loop.bury()
     assert loop.is_closed()
+
+
+def test_what_was_cut_off_is_let_go_of_though_it_awaits_in_its_finally(recwarn: pytest.WarningsRecorder) -> None:
+    loop, done = VirtualClock().loop(), list[str]()
+
+    async def main() -> None:
+        try:
+            loop.kill()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(1)
+            await asyncio.sleep(1)
+            done.append("finally")
+
+    with pytest.raises(Killed):
+        loop.live(main())
+    loop.bury()
+    gc.collect()
+
+    assert done == []
+    assert not recwarn.list
+
+
+def test_a_clock_that_is_exact_stops_at_every_turn() -> None:
+    clock, turns = VirtualClock(is_exact=True), list[float]()
+
+    async def main() -> None:
+        def watch() -> None:
+            turns.append(clock.monotonic())
+            clock.call_later(0.5, watch)
+
+        clock.call_later(0.5, watch)
+        await asyncio.sleep(10.1)
+
+    clock.run(main())
+
+    assert turns == [number / 2 for number in range(1, 21)]
