@@ -6,8 +6,9 @@ killed at any moment and the run goes on from there.
 
 Layout, from the top down; a module imports only from what stands below it:
     cli                     the `smf` command
+    testing                 rehearsals, scripted outcomes, virtual time and deaths, for users' tests
     views                   workflows and runs drawn, compared, explained, foreseen
-    engine, testing         starts runs and carries them through their lives; helpers for users' tests
+    engine                  starts runs and carries them through their lives
     proof                   what every run of a workflow keeps to
     builder                 workflows in Python, and `load`
     editing                 documents changed and laid out as texts, with their comments

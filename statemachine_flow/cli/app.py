@@ -36,6 +36,7 @@ COMMANDS: Final[dict[str, str]] = {
     "events": "Show a run's journal.",
     "graph": "Draw a workflow, or a run of it.",
     "plan": "Show what a run would do, without running anything.",
+    "rehearse": "Kill a workflow at each of its writes, and see how it ends.",
     "diff": "Show how two workflows differ, and what that means.",
     "explain": "Explain a kind of error, or why a step is as it is.",
     "schema": "Print the JSON Schema of documents.",

@@ -23,6 +23,7 @@ from statemachine_flow.executors.process import inherited_env
 from statemachine_flow.functions import Function, Functions, imported_now
 from statemachine_flow.journal import Record
 from statemachine_flow.secrets import SecretSource
+from statemachine_flow.steps.base import StandIn
 from statemachine_flow.stores import open_store
 from statemachine_flow.stores.base import RunRow, Store
 
@@ -60,6 +61,7 @@ class AsyncEngine:
             (`step.abandoned`); None for any number.
         poison_after: how often in a row a step may be cut off by the death of its process before its run is
             quarantined (`step.poison`); None for any number.
+        stand_in: does the work of step bodies in their place; what `testing` rehearses with.
 
     Raises:
         StoreError: the store cannot be opened.
@@ -93,6 +95,7 @@ class AsyncEngine:
         take_up: bool = False,
         max_abandoned: int | None = 32,
         poison_after: int | None = 3,
+        stand_in: StandIn | None = None,
     ) -> None:
         self._core = Core(
             open_store(store),
@@ -108,6 +111,7 @@ class AsyncEngine:
             lease=lease,
             max_abandoned=max_abandoned,
             poison_after=poison_after,
+            stand_in=stand_in,
         )
         self._takes_up = take_up
         self._closed = False

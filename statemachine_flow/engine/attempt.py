@@ -41,7 +41,8 @@ async def run_attempt(planned: PlannedStep, attempt: Attempt, names: Mapping[str
     """
     try:
         verb = rendered(planned, names)
-        output = await verb.execute(attempt)
+        stand_in = attempt.stand_in
+        output = await (verb.execute(attempt) if stand_in is None else stand_in.execute(verb, attempt))
         return await _completed(planned, verb, output, attempt, names)
     except asyncio.CancelledError as error:
         if attempt.context.stop_reason:
@@ -67,7 +68,11 @@ def run_in(connection: Any, planned: PlannedStep, attempt: Attempt, names: Mappi
     """
     try:
         verb = cast(Call, rendered(planned, names))  # no other verb has a `transaction`
-        return completed(planned, verb, verb.execute_in(connection, attempt), attempt, names)
+        if attempt.stand_in is None:
+            output = verb.execute_in(connection, attempt)
+        else:
+            output = attempt.stand_in.execute_in(verb, connection, attempt)
+        return completed(planned, verb, output, attempt, names)
     except BaseException as error:  # noqa: BLE001 - as in `run_attempt`
         return _failed(error, attempt)
 

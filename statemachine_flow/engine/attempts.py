@@ -32,7 +32,7 @@ from statemachine_flow.journal import RunFold
 from statemachine_flow.lifecycle import RunState
 from statemachine_flow.plan import Node
 from statemachine_flow.secrets import NO_SECRETS
-from statemachine_flow.steps.base import Attempt, ExecutableVerb, StepContext
+from statemachine_flow.steps.base import Attempt, ExecutableVerb, StandIn, StepContext
 from statemachine_flow.stores.base import Owner, Store
 
 #: How long after its grace an attempt that does not end is left to itself.
@@ -51,6 +51,7 @@ class Means(Protocol):
     grace: float
     agents: Agents
     owner: Owner
+    stand_in: StandIn | None
 
 
 class Work(Protocol):
@@ -176,6 +177,7 @@ class Attempts:
             grace=means.grace,
             open_spill=means.store.open_blob,
             agents=means.agents,
+            stand_in=means.stand_in,
             output_schema=step.output_schema,
             mark=mark_of(means.owner.nonce, fold.id),
             redactor=names.redactor(tuple(names.known_secrets(node))) if names.has_secrets(node) else NO_SECRETS,

@@ -33,6 +33,7 @@ from statemachine_flow.model import Definition
 from statemachine_flow.plan import Plan
 from statemachine_flow.secrets import SecretSource
 from statemachine_flow.snapshot import encode_definition
+from statemachine_flow.steps.base import StandIn
 from statemachine_flow.stores.base import NewRun, RunRow, Store, Write
 
 Listener = Callable[[str, Record], None]
@@ -56,6 +57,7 @@ class Core:
         agents: whom `agent` steps may ask.
         secrets: where values come from that are never stored.
         workflows: name -> what `workflow` steps may start by that name.
+        stand_in: does the work of step bodies in their place.
     """
 
     def __init__(  # noqa: PLR0913 - what an engine consists of
@@ -74,6 +76,7 @@ class Core:
         lease: float,
         max_abandoned: int | None,
         poison_after: int | None,
+        stand_in: StandIn | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -82,7 +85,8 @@ class Core:
         self.agents = agents
         self.secrets = secrets
         self.children = Children(self)
-        self.threads = ThreadExecutor(max_abandoned)
+        self.stand_in = stand_in
+        self.threads = ThreadExecutor(max_abandoned) if stand_in is None else stand_in.threads
         self.workers: dict[str, Worker] = {}
         self.ownership = Ownership(store, clock, lease, self.workers)
         self.owner = self.ownership.me

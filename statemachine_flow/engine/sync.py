@@ -11,7 +11,7 @@ import concurrent.futures
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Self, TypeVar, final
+from typing import Any, Self, TypeVar
 
 from statemachine_flow.engine.asynchronous import AsyncEngine, EventListener, Resolution, WorkflowLike
 from statemachine_flow.engine.control import Until
@@ -26,7 +26,6 @@ from statemachine_flow.stores.base import RunRow, Store
 T = TypeVar("T")
 
 
-@final
 class Engine:
     """Runs workflows, durable in a store.
 

@@ -13,14 +13,13 @@ import contextvars
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any
 
 from statemachine_flow.errors import StepError
 
 _Job = Callable[[], None]
 
 
-@final
 class ThreadExecutor:
     """Runs functions in threads that are started when none is idle.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import attrs
 
@@ -17,7 +17,26 @@ from statemachine_flow.functions import Functions
 from statemachine_flow.model import Verb
 from statemachine_flow.secrets import NO_SECRETS, Redactor
 
-__all__ = ["Attempt", "ExecutableVerb", "StepContext"]
+__all__ = ["Attempt", "ExecutableVerb", "StandIn", "StepContext"]
+
+
+class StandIn(Protocol):
+    """Does the work of step bodies in their place, in rehearsals and tests."""
+
+    #: Where an engine has done what it would do in threads.
+    threads: ThreadExecutor
+
+    async def execute(self, verb: ExecutableVerb, attempt: Attempt) -> Any:
+        """What `verb.execute` would return, or raise."""
+        ...
+
+    def execute_in(self, verb: ExecutableVerb, connection: Any, attempt: Attempt) -> Any:
+        """The same for a `call` inside the store's transaction."""
+        ...
+
+    def verdict(self, attempt: Attempt) -> Any:
+        """What the step's `verify` would return; None to have it asked."""
+        ...
 
 
 @final
@@ -44,6 +63,8 @@ class Attempt:
     output_schema: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
     #: Keeps the run's secrets out of what the attempt leaves behind.
     redactor: Redactor = NO_SECRETS
+    #: Does the body's work; None leaves it to the verb.
+    stand_in: StandIn | None = attrs.field(default=None, repr=False)
     #: Counts what the attempt used up.
     meter: Meter = attrs.field(factory=Meter, init=False)
 

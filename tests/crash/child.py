@@ -20,8 +20,8 @@ from pathlib import Path
 from statemachine_flow.engine.asynchronous import AsyncEngine
 from statemachine_flow.steps.base import StepContext
 from statemachine_flow.stores.sqlite import SqliteStore
+from statemachine_flow.testing.crash import CrashStore
 from tests.crash.books import outcome
-from tests.crash.crash_store import CrashStore
 from tests.crash.scenarios import SCENARIOS
 from tests.crash.scene import Scene, place_of
 

@@ -22,11 +22,10 @@ from statemachine_flow.steps.base import StepContext
 from statemachine_flow.stores.base import NewRun, Store, Write
 from statemachine_flow.stores.memory import MemoryStore
 from statemachine_flow.stores.sqlite import SqliteStore
+from statemachine_flow.testing.crash import CrashStore, Died, When, records_of
 from tests.crash.books import Books, outcome
-from tests.crash.crash_store import CrashStore, When, records_of
 from tests.crash.scenarios import SCENARIOS
 from tests.crash.scene import RUN_ID, Operator, Scene
-from tests.engine.harness import Died
 
 
 class Stage:

@@ -53,5 +53,5 @@ def test_the_commands_of_the_readme_end_as_it_says(tmp_path: Path) -> None:
 
 
 def test_the_readme_shows_commands_and_the_documents_they_are_for() -> None:
-    assert {name for name, _ in NAMED.findall(README)} == {"hello.toml", "release.toml"}
+    assert {name for name, _ in NAMED.findall(README)} == {"hello.toml", "release.toml", "script.toml"}
     assert len(COMMANDS) > 10

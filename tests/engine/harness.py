@@ -29,10 +29,10 @@ from statemachine_flow.lifecycle import STEP, STEP_AT_REST
 from statemachine_flow.plan import Plan
 from statemachine_flow.snapshot import decode_definition
 from statemachine_flow.steps.base import StepContext
-from statemachine_flow.stores.base import Beat, NewRun, Owner, Rejected, Request, RunFilter, RunRow, Spill, Store, Write
+from statemachine_flow.stores.base import RunFilter, Store
 from statemachine_flow.stores.memory import MemoryStore
 from statemachine_flow.stores.sqlite import SqliteStore
-from statemachine_flow.testing import ManualClock
+from statemachine_flow.testing import CrashStore, Died, ManualClock
 
 #: Seconds after which a wait is a failed test.
 PATIENCE = 30.0
@@ -41,90 +41,10 @@ EngineKind = Literal["sync", "async"]
 StoreKind = Literal["memory", "sqlite"]
 
 
-class Died(BaseException):
-    """Stands for the death of the process: nothing after it reaches the store."""
-
-
-class Undying:
-    """A store that closing an engine leaves open, and that `dead` cuts off from its engine."""
-
-    def __init__(self, inner: Store) -> None:
-        self.inner = inner
-        self.name = inner.name
-        self.dead = False
-
-    def alive(self) -> Store:
-        """The store behind, as long as the engine before it lives."""
-        if self.dead:
-            raise Died
-        return self.inner
-
-    def claim(self, run_id: str, epoch: int, owner: Owner) -> bool:
-        return self.alive().claim(run_id, epoch, owner)
-
-    def release(self, run_id: str, epoch: int) -> None:
-        self.alive().release(run_id, epoch)
-
-    def beat(self, beat: Beat, runs: Mapping[str, int]) -> list[str]:
-        return self.alive().beat(beat, runs)
-
-    def last_beat(self, nonce: str) -> Beat | None:
-        return self.alive().last_beat(nonce)
-
-    def leave(self, nonce: str) -> None:
-        if not self.dead:  # an engine that is dead closes, too, in a test
-            self.inner.leave(nonce)
-
-    def reject(self, write: Write, owner: Owner, at: int) -> None:
-        self.alive().reject(write, owner, at)
-
-    def rejected(self, run_id: str) -> list[Rejected]:
-        return self.alive().rejected(run_id)
-
-    def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:
-        return self.alive().commit(batch)
-
-    def row(self, run_id: str) -> RunRow | None:
-        return self.alive().row(run_id)
-
-    def rows(self, which: RunFilter) -> list[RunRow]:
-        return self.alive().rows(which)
-
-    def match(self, prefix: str, limit: int) -> list[str]:
-        return self.alive().match(prefix, limit)
-
-    def records(self, run_id: str, after: int = 0) -> list[Record]:
-        return self.alive().records(run_id, after)
-
-    def definition(self, content_hash: str) -> bytes | None:
-        return self.alive().definition(content_hash)
-
-    def transact(self, work: Callable[[Any], NewRun | Write | None]) -> bool:
-        return self.alive().transact(work)
-
-    def request(self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"") -> int:  # noqa: PLR0917 - as in the contract
-        return self.alive().request(run_id, action, by, reason, at, data)
-
-    def requests(self, run_id: str | None = None) -> list[Request]:
-        return self.alive().requests(run_id)
-
-    def version(self) -> int:
-        return self.alive().version()
-
-    def open_blob(self) -> Spill:
-        return self.alive().open_blob()
-
-    def blob(self, digest: str) -> bytes:
-        return self.inner.blob(digest)
-
-    def close(self) -> None:
-        """Left open for the next engine."""
-
-
 class Driver:
     """An engine in blocking use: `Engine` itself, or `AsyncEngine` on a loop in a thread of the test's own."""
 
-    def __init__(self, kind: EngineKind, store: Undying, **options: Any) -> None:
+    def __init__(self, kind: EngineKind, store: CrashStore, **options: Any) -> None:
         self.store = store
         if kind == "sync":
             self._sync: Engine | None = Engine(store, **options)
@@ -216,7 +136,7 @@ class World:
     def open(self, kind: EngineKind | None = None, **options: Any) -> Driver:
         """A new engine on the store; an engine that a test opened before goes on beside it."""
         options = {"clock": self.clock, "grace": 0.2, **options}
-        driver = Driver(kind or self.engine_kind, Undying(self.inner()), **options)
+        driver = Driver(kind or self.engine_kind, CrashStore(self.inner()), **options)
         self._drivers.append(driver)
         return driver
 

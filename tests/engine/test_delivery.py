@@ -20,8 +20,8 @@ from statemachine_flow.lifecycle import RunState
 from statemachine_flow.steps.base import StepContext
 from statemachine_flow.stores.memory import MemoryStore
 from statemachine_flow.testing import ManualClock
-from tests.crash.crash_store import CrashStore, When
-from tests.engine.harness import Died, Driver, Gate, World, add, check_run, kinds
+from statemachine_flow.testing.crash import CrashStore, Died, When
+from tests.engine.harness import Driver, Gate, World, add, check_run, kinds
 
 ONCE = {"delivery": "at_most_once"}
 

@@ -14,8 +14,8 @@ from statemachine_flow.engine.asynchronous import AsyncEngine
 from statemachine_flow.errors import SmfError
 from statemachine_flow.model import RetryPolicy
 from statemachine_flow.stores.memory import MemoryStore
-from statemachine_flow.testing import ManualClock
-from tests.engine.harness import Undying, add, check_run
+from statemachine_flow.testing import CrashStore, ManualClock
+from tests.engine.harness import add, check_run
 
 #: What an operator may be told who comes too late.
 REFUSALS = frozenset({"run.state", "transition.refused", "usage.closed"})
@@ -26,7 +26,7 @@ async def race(seed: int) -> str:
     """A run of four steps, and an operator who does two things to it at some turn of the loop."""
     rng = random.Random(seed)
     clock, store = ManualClock(), MemoryStore()
-    engine = AsyncEngine(Undying(store), clock=clock, grace=0.05, rng=rng)
+    engine = AsyncEngine(CrashStore(store), clock=clock, grace=0.05, rng=rng)
 
     async def body(turns: int, fails: bool) -> None:
         for _ in range(turns):
@@ -96,7 +96,7 @@ async def end(store: MemoryStore, engine: AsyncEngine, clock: ManualClock, run_i
         if row.state == "paused" and row.owner is None:
             other = engine
             if engine._closed:
-                other = AsyncEngine(Undying(store), clock=clock, functions=brought_to(engine))
+                other = AsyncEngine(CrashStore(store), clock=clock, functions=brought_to(engine))
             try:
                 resumed = asyncio.create_task(other.resume(run_id))
                 while not resumed.done():

@@ -21,8 +21,8 @@ from statemachine_flow.stores.base import Owner
 from statemachine_flow.stores.memory import MemoryStore
 from statemachine_flow.stores.sqlite import SqliteStore
 from statemachine_flow.testing import ManualClock
-from tests.crash.crash_store import CrashStore, When
-from tests.engine.harness import Died, add, check_run, stored_steps
+from statemachine_flow.testing.crash import CrashStore, Died, When
+from tests.engine.harness import add, check_run, stored_steps
 
 NOBODY = Owner(host="h", boot="b", pid=1, started="s", nonce="n")
 

@@ -13,8 +13,8 @@ from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.watch import WATCH_SECONDS
 from statemachine_flow.errors import ConflictError
 from statemachine_flow.stores.memory import MemoryStore
-from statemachine_flow.testing import ManualClock
-from tests.engine.harness import Gate, Outcomes, Undying, World, add, kinds, states
+from statemachine_flow.testing import CrashStore, ManualClock
+from tests.engine.harness import Gate, Outcomes, World, add, kinds, states
 
 
 def asking(**options: Any) -> Workflow:
@@ -215,7 +215,7 @@ def test_waiting_runs_are_listed_read_and_followed_like_others(world: World) -> 
 
 def test_a_waiting_run_leaves_no_task_behind() -> None:
     async def use() -> None:
-        store = Undying(MemoryStore())
+        store = CrashStore(MemoryStore())
         async with AsyncEngine(store, clock=ManualClock()) as engine:
             before = asyncio.all_tasks()
             await engine.run(asking(), run_id="r")

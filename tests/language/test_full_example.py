@@ -16,8 +16,8 @@ from statemachine_flow.agents import AgentReply, AgentRequest
 from statemachine_flow.stores.base import Store
 from statemachine_flow.stores.memory import MemoryStore
 from statemachine_flow.stores.sqlite import SqliteStore
-from statemachine_flow.testing import ManualClock
-from tests.engine.harness import Died, Undying, check_run
+from statemachine_flow.testing import CrashStore, Died, ManualClock
+from tests.engine.harness import check_run
 
 CASES = Path(__file__).parents[2] / "dsl/conformance/v1/valid/whole"
 RUN = "review-1"
@@ -102,7 +102,7 @@ class Stage:
         """One process does something with the run, and then dies."""
 
         async def live() -> Any:
-            handle = Undying(self.store)
+            handle = CrashStore(self.store)
             engine = smf.AsyncEngine(
                 handle,
                 functions=self.kit.functions(),
@@ -180,7 +180,7 @@ def test_the_states_example_loops_until_it_is_approved(
     workflow = smf.load(CASES / f"states.{form}")
 
     async def process(act: Callable[[smf.AsyncEngine], Any]) -> Any:
-        handle = Undying(store)
+        handle = CrashStore(store)
         engine = smf.AsyncEngine(handle, agents={"planner": planner}, clock=stage.clock)
         result = await act(engine)
         handle.dead = True

@@ -16,8 +16,7 @@ import statemachine_flow as smf
 from statemachine_flow.builder import load
 from statemachine_flow.stores.memory import MemoryStore
 from statemachine_flow.testing import ManualClock
-from tests.crash.crash_store import CrashStore, When
-from tests.engine.harness import Died
+from statemachine_flow.testing.crash import CrashStore, Died, When
 from tests.reference.generate import Example
 from tests.reference.interpreter import Result
 from tests.reference.script import ERRORS, masked, returned

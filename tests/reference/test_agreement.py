@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, note, seed, settings, strategies as st
 
 from statemachine_flow.builder import load
-from tests.crash.crash_store import When
+from statemachine_flow.testing.crash import When
 from tests.reference.drive import Play, differences
 from tests.reference.generate import Example, examples
 from tests.reference.interpreter import Interpreter, Result

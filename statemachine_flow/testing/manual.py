@@ -1,4 +1,4 @@
-"""For users' tests: a clock that is moved by hand."""
+"""A clock that is moved by hand."""
 
 from __future__ import annotations
 

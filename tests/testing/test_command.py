@@ -1,0 +1,123 @@
+"""`smf rehearse`: exit codes, JSON, and what is left when it is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from statemachine_flow.cli import main
+
+PAY = """
+dsl = "1"
+name = "pay"
+inputs.amount = { type = "integer", default = 3 }
+[steps]
+count = { run = "echo x >> charged; wc -l < charged", outputs = { n = "int(strip(stdout))" } }
+gate = { needs = ["count"], approval = { prompt = "Pay ${{ inputs.amount }}?" } }
+pay = { needs = ["gate"], run = ["false"], delivery = "at_most_once" }
+"""
+SCRIPT = """
+[steps]
+gate = { decide = "approve", takes = "2h" }
+pay = { stdout = "paid" }
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "pay.toml").write_text(PAY)
+    (tmp_path / "script.toml").write_text(SCRIPT)
+    return tmp_path
+
+
+def test_a_difference_is_exit_1_with_the_command_that_finds_it_again(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The count differs from one run to the next: it is kept in a file."""
+    assert main(["rehearse", "pay.toml", "--script", "script.toml", "--rows", "0", "--seed", "7"]) == 1
+
+    out = capsys.readouterr().out
+    assert 'count: outputs is {"n": 2}, not {"n": 1}' in out
+    assert f"again: smf rehearse {folder}/pay.toml --seed 7 --point 0" in out
+    assert not (folder / ".smf").exists()
+
+
+def test_no_difference_is_exit_0_and_json_says_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (folder / "script.toml").open("a") as file:
+        file.write("count = { stdout = '1' }\n")
+    arguments = ["rehearse", "pay.toml", "--script", "script.toml", "-i", '{"amount": 5}', "--json"]
+
+    assert main(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ok"], found["state"], found["differences"], found["asked"]) == (True, "completed", [], ["pay"])
+    assert [one["step"] for one in found["repeats"]] == ["count"]
+    assert not (folder / "charged").exists()
+    assert main([*arguments, "--strict"]) == 1
+    assert main([*arguments, "--sqlite", "--point", "3"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "kind"),
+    [
+        (["pay.toml"], 3, "definition.missing_field"),
+        (["nothing.toml"], 3, "definition.not_a_file"),
+        (["pay.toml", "--script", "nothing.toml"], 3, "definition.not_a_file"),
+        (["pay.toml", "--script", "bad.toml"], 3, "definition.unknown_step"),
+        (["pay.toml", "--script", "script.toml", "--input", "amont=3"], 3, "input.unknown"),
+        (["pay.toml", "--script", "silent.toml"], 3, "definition.missing_field"),
+        (["pay.toml", "--point", "-1"], 2, "usage"),
+        (["pay.toml", "--seed", "x"], 2, "usage"),
+    ],
+)
+def test_what_cannot_be_rehearsed_is_told(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, kind: str
+) -> None:
+    (folder / "bad.toml").write_text("steps.ftch = { return = 1 }\n")
+    (folder / "silent.toml").write_text("steps.pay = { exit = 0 }\n")
+
+    assert main(["rehearse", *arguments, "--json"]) == code
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["kind"] == kind
+
+
+def test_steps_that_are_at_most_once_are_never_carried_out_for_real(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "once.toml").write_text(
+        'dsl = "1"\nname = "once"\n[steps]\npay = { run = "echo x >> paid", delivery = "at_most_once" }\n'
+    )
+
+    assert main(["rehearse", "once.toml"]) == 3
+    assert "a rehearsal would carry it out many times" in capsys.readouterr().err
+    assert not (folder / "paid").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="commands need POSIX")
+def test_a_rehearsal_that_is_killed_leaves_nothing_behind(folder: Path) -> None:
+    """Nothing of its own: neither a store, nor files in the temporary folder."""
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    os.mkfifo(folder / "began")
+    (folder / "slow.toml").write_text(
+        'dsl = "1"\nname = "slow"\n[steps]\nfirst = { run = ["true"] }\n'
+        'slow = { needs = ["first"], run = "exec 3> began; echo up >&3" }\n'
+        'last = { needs = ["slow"], run = ["true"] }\n'
+    )
+    before = {path.name for path in folder.iterdir()}
+    command = [sys.executable, "-m", "statemachine_flow", "rehearse", "slow.toml"]
+    with subprocess.Popen(command, cwd=folder, env={**os.environ, "TMPDIR": str(temporary)}) as process:
+        for _ in range(3):
+            (folder / "began").open().close()
+        process.send_signal(signal.SIGKILL)
+
+    assert process.returncode == -signal.SIGKILL
+    assert {path.name for path in folder.iterdir()} == before
+    assert list(temporary.iterdir()) == []
