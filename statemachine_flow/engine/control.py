@@ -124,7 +124,8 @@ async def _hold_or_ask(  # noqa: PLR0917 - what is asked
         if error.kind != "run.owned":
             raise
     wanted = RunState.CANCELLED if action == "cancel" else RunState.PAUSED
-    core.store.request(run_id, action, by or "", reason, core.clock.now())
+    names = core.names_of(run_id)
+    core.store.request(run_id, action, names.hide(by or ""), names.hide(reason), core.clock.now())
     end = None if timeout is None else core.clock.monotonic() + timeout
     while True:
         row = core.row(run_id)

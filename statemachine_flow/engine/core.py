@@ -286,8 +286,19 @@ class Core:
                 carry_out(rehearsal, request.action, request.reason, request.by, request.data)
         carry_out(rehearsal, action, reason, by, data)
 
+    def names_of(self, run_id: str) -> RunNames:
+        """What keeps the secrets of a run out of what is asked of its owner, as far as they are known here.
+
+        Raises:
+            NotFoundError: no such run.
+        """
+        return self._names(*self.load(self.row(run_id)))
+
+    def _names(self, plan: Plan, fold: RunFold) -> RunNames:
+        return RunNames(plan, fold, self.store, self.env, self.secrets)
+
     def _decider(self, plan: Plan, fold: RunFold) -> Decider:
-        return Decider(plan, fold, RunNames(plan, fold, self.store, self.env, self.secrets), self._rng)
+        return Decider(plan, fold, self._names(plan, fold), self._rng)
 
     def _put_to_work(self, decider: Decider, epoch: int, new: NewRun | None, listener: Listener | None) -> Worker:
         fold = decider.fold

@@ -126,8 +126,10 @@ async def tell(core: Core, run_id: str, action: str, reason: str, by: str | None
     row = core.row(run_id)
     if row.state in RUN_AT_REST:
         raise ConflictError(f"the run is {row.state}: nothing more happens to it", run=run_id)
+    names = core.names_of(run_id)
+    reason, by, encoded = names.hide(reason), names.hide(by or ""), names.hide_encoded(encoded)
     core.rehearse(run_id, action, reason, by, encoded)
-    core.store.request(run_id, action, by or "", reason, core.clock.now(), encoded)
+    core.store.request(run_id, action, by, reason, core.clock.now(), encoded)
 
 
 def _current_directory() -> str:

@@ -26,8 +26,9 @@ def signal(rules: Rules, now: int, *, event: str, key: str | None, payload: byte
     """
     if rules.fold.state in RUN_AT_REST:
         raise ConflictError(f"the run is {rules.fold.state}: nothing more happens to it", run=rules.fold.id)
-    kept = msgspec.Raw(rules.names.hide_encoded(payload))
-    rules.add("run.signal", Signalled(event=event, key=key, payload=kept, by=by), now)
+    names = rules.names
+    kept = msgspec.Raw(names.hide_encoded(payload))
+    rules.add("run.signal", Signalled(event=event, key=key, payload=kept, by=names.hide(by)), now)
     deliver(rules, event, key, now)
 
 
@@ -97,7 +98,7 @@ def resolve(rules: Rules, node: Node, as_: str, outcome: Outcome | None, now: in
         ConflictError: `run.refused`: the step is not interrupted.
     """
     require_cut_off(rules, node)
-    who = by or "somebody"
+    who = rules.names.hide(by or "somebody")
     if outcome is not None:
         endings.finish(rules, node, outcome, now)
     elif as_ == "failed":

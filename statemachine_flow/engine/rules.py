@@ -6,9 +6,11 @@ import random
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from statemachine_flow.engine.commands import Abort, Decision, StopChild, Timer
 from statemachine_flow.engine.results import Results
-from statemachine_flow.journal import Data, ErrorInfo, RunFold, StepFold
+from statemachine_flow.journal import Data, ErrorInfo, Reason, RunFold, StepFold
 from statemachine_flow.lifecycle import STEP_AT_REST
 from statemachine_flow.plan import Frontier, Node, Plan
 from statemachine_flow.steps.wait import Wait
@@ -73,6 +75,8 @@ class Rules:
 
     def add(self, kind: str, data: Data, now: int, path: str | None = None) -> None:
         """Append a record."""
+        if isinstance(data, Reason) and (data.reason or data.by):  # people may say anything
+            data = msgspec.structs.replace(data, reason=self.names.hide(data.reason), by=self.names.hide(data.by))
         decision = self.decision
         decision.records.append(self.fold.add(kind, data, now, path))
         if path is not None:
