@@ -9,6 +9,7 @@ from typing import Final, Literal
 from statemachine_flow.engine.code import check_code
 from statemachine_flow.engine.core import Core, Listener
 from statemachine_flow.engine.entry import go_on
+from statemachine_flow.engine.length import require_room
 from statemachine_flow.engine.outcome import clean_text
 from statemachine_flow.engine.takeover import until_known
 from statemachine_flow.engine.view import Run, view_of
@@ -33,6 +34,8 @@ async def resume(core: Core, run_id: str, by: str | None, listener: Listener | N
         await until_known(core, row.owner)
     worker = core.take_hold(run_id, take_over=take_over, listener=listener)
     _require_certain(worker)
+    if worker.fold.state == RunState.PAUSED:
+        require_room(worker.decider)
     await go_on(core, worker, by and clean_text(by))
     return worker
 

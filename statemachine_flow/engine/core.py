@@ -48,6 +48,7 @@ class Core:
         env: what commands inherit and expressions may read.
         grace: seconds an attempt has to end after it was asked to.
         strict_code: pause a run whose functions' code changed, instead of leaving a note.
+        max_records: how many records a run may have before it is paused.
         rng: for the jitter of retries.
         lease: for how many seconds a sign of life of this engine holds.
         agents: whom `agent` steps may ask.
@@ -67,6 +68,7 @@ class Core:
         workflows: Mapping[str, Any],
         grace: float,
         strict_code: bool,
+        max_records: int,
         rng: random.Random,
         lease: float,
     ) -> None:
@@ -83,6 +85,7 @@ class Core:
         self.owner = self.ownership.me
         self.library = Library(store, functions, agents, workflows, strict_code=strict_code)
         self.watch = Watch(store, clock, self.library, self.workers, self.children.look)
+        self._max_records = max_records
         self._rng = rng
         self._committer = Committer(store, self.threads, self._is_busy, self.ownership.reject)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -298,7 +301,7 @@ class Core:
         return RunNames(plan, fold, self.store, self.env, self.secrets)
 
     def _decider(self, plan: Plan, fold: RunFold) -> Decider:
-        return Decider(plan, fold, self._names(plan, fold), self._rng)
+        return Decider(plan, fold, self._names(plan, fold), self._rng, max_records=self._max_records)
 
     def _put_to_work(self, decider: Decider, epoch: int, new: NewRun | None, listener: Listener | None) -> Worker:
         fold = decider.fold

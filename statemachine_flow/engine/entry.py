@@ -16,12 +16,13 @@ from statemachine_flow.engine.code import code_digests
 from statemachine_flow.engine.core import Core, Listener
 from statemachine_flow.engine.ids import check_run_id, new_run_id
 from statemachine_flow.engine.inputs import complete_inputs, split_secrets
+from statemachine_flow.engine.length import require_room
 from statemachine_flow.engine.outcome import clean_text
 from statemachine_flow.engine.view import Run, view_of
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import ConflictError, UsageError
 from statemachine_flow.journal import Created
-from statemachine_flow.lifecycle import RUN_AT_REST
+from statemachine_flow.lifecycle import RUN_AT_REST, RunState
 from statemachine_flow.snapshot import encode_definition
 from statemachine_flow.values import decode_value, encode_value
 
@@ -89,6 +90,8 @@ async def _again(  # noqa: PLR0917 - what a run begins with
         return view_of(plan, fold, row, core.store)
     core.secrets.give(run_id, secrets)
     worker = core.take_hold(run_id, listener=listener)
+    if worker.fold.state == RunState.PAUSED:
+        require_room(worker.decider)
     await go_on(core, worker, None)
     return worker
 
