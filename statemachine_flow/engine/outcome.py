@@ -10,11 +10,13 @@ from typing import Final, Literal
 import msgspec
 
 from statemachine_flow.errors import ExpressionError, SmfError, StepError
+from statemachine_flow.executors.capture import TAIL_BYTES
 from statemachine_flow.executors.thread import ThreadExit
 from statemachine_flow.journal import ErrorInfo, Usage
 from statemachine_flow.secrets import NO_SECRETS, Redactor
 
-_MESSAGE_LIMIT: Final = 4096
+#: Room for the last words of a command, which are the end of its message, and for a headline above them.
+_MESSAGE_LIMIT: Final = TAIL_BYTES + 512
 #: Where code lies that is not the user's: this library's, and Python's own.
 _NOT_THEIRS: Final = (
     str(Path(__file__).parent.parent) + os.sep,
