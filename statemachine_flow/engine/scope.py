@@ -134,11 +134,13 @@ class RunNames:
         return self._redactors[secrets]
 
     def hide(self, value: Any) -> Any:
-        """What is recorded of a value that no attempt gave: the run's secrets are left out, as far as they are known here.
+        """What is recorded of a value that no attempt gave: the run's secrets are left out, as far as known here.
 
         Raises:
             StepError: `step.secret`: what stands for a secret input in the environment cannot be a secret.
         """
+        if not self._secret_inputs and not self._plan.secrets:
+            return value
         found = [self._secrets.find(self._fold.id, name) for name in self._given_secrets()]
         found += [self._usable(name) for name in self._plan.secrets]
         secrets = tuple(dict.fromkeys(secret for secret in found if secret is not None))

@@ -146,8 +146,8 @@ ADVICE: Final[Mapping[str, str]] = {
         "resolve`; a `verify` function can do that next time."
     ),
     "run.limit": (
-        "The run made far more records than a workflow should, mostly by loops inside loops; it is paused, or refuses a "
-        "signal. Look at its last events; then cancel it, or go on with a higher `--max-records`."
+        "The run made far more records than a workflow should, mostly by loops inside loops; it is paused, or refuses "
+        "a signal. Look at its last events; then cancel it, or go on with a higher `--max-records`."
     ),
     "run.conflict": "The id belongs to another run. Choose a new one, or leave `--run-id` out.",
     "transition.refused": (

@@ -54,7 +54,7 @@ def test_case_104_in_a_notebook(tmp_path: Path) -> None:
 
     async def kernel() -> None:
         for _ in range(3):
-            exec(cell, names)  # noqa: S102 - as a kernel does
+            exec(cell, names)
             await asyncio.sleep(0)
 
     asyncio.run(kernel())
@@ -266,7 +266,7 @@ with Engine(sys.argv[1]) as engine: engine.run(workflow, run_id="r")
 ENDINGS = {
     "falls off the end": "engine = Engine(sys.argv[1]); engine.start(workflow, run_id='r'); begun.wait()",
     "sys.exit": "engine = Engine(sys.argv[1]); engine.start(workflow, run_id='r'); begun.wait(); sys.exit(0)",
-    "exits the block": "with Engine(sys.argv[1], grace=0.1) as engine: engine.start(workflow, run_id='r'); begun.wait()",
+    "exits the block": "with Engine(sys.argv[1], grace=0) as engine: engine.start(workflow, run_id='r'); begun.wait()",
     "at exit": (
         "engine = Engine(sys.argv[1], grace=0.1); atexit.register(engine.close); "
         "engine.start(workflow, run_id='r'); begun.wait()"
@@ -348,8 +348,7 @@ def test_case_109_ten_thousand_engines_leave_nothing_behind(tmp_path: Path) -> N
 
 
 def test_case_109_two_engines_on_one_path_in_one_process(tmp_path: Path) -> None:
-    """They share the file: each sees the other's runs, and is refused what the other works on; closing one frees
-    no lock of the other."""
+    """Each sees the other's runs, and is refused what the other works on; closing one frees no lock of the other."""
     gate = Gate()
     with Engine(tmp_path / "runs.db") as first:
         with Engine(tmp_path / "runs.db") as second:
@@ -415,12 +414,11 @@ def test_case_110_a_handler_that_raises(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
-def test_case_110_a_log_file_on_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_case_110_a_log_file_on_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
     def body(context: StepContext) -> str:
         context.logger.warning("hello")
         return "done"
 
-    with contextlib.suppress(OSError), logging_to(logging.FileHandler("/dev/full")):
-        with Engine(tmp_path / "runs.db") as engine:
-            assert engine.run(simple(body)).steps["a"].output == "done"
+    with contextlib.suppress(OSError), logging_to(logging.FileHandler("/dev/full")), Engine("memory://") as engine:
+        assert engine.run(simple(body)).steps["a"].output == "done"
     assert "No space left" in capsys.readouterr().err  # as logging itself tells it

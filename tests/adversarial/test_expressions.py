@@ -46,7 +46,7 @@ class Found:
 
 
 def evaluate(expression: str, field: str = "with") -> Found:
-    functions = {"give": lambda: GIVEN, "take": lambda v=None: v}
+    functions: dict[str, Any] = {"give": lambda: GIVEN, "take": lambda v=None: v}
     with smf_library.Engine("memory://", functions=functions) as engine:
         try:
             run = engine.run(smf_library.load(workflow(expression, field)))

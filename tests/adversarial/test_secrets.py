@@ -184,7 +184,7 @@ def test_g19_nothing_secret_is_in_what_is_made_or_shown(stage: Path, process: Sm
 
 @posix
 def test_g19_what_is_asked_of_a_run_waits_without_its_secrets(stage: Path, process: Smf, start: Start) -> None:
-    """In the line of requests, and in the log before the owner has taken it: the owner is stopped meanwhile, and dies."""
+    """In the line of requests, and in the log before the owner takes it: it is stopped meanwhile, and dies."""
     document = (
         'dsl = "1"\nname = "line"\ninputs.given = { secret = true }\n'
         'steps.a = { secrets = ["CANARY_ENV"], call = "deaf:block" }\nsteps.b.wait.event = "go"\n'

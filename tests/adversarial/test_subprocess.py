@@ -7,7 +7,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def script(folder: Path, text: str, mode: int = 0o755) -> str:
     return str(path)
 
 
-UNSTARTABLE = {
+UNSTARTABLE: dict[str, Callable[[Path], list[str]]] = {
     "absent": lambda _: ["no-such-program-anywhere"],
     "absent path": lambda folder: [str(folder / "gone")],
     "not executable": lambda folder: [script(folder, "#!/bin/sh\n", 0o644)],
@@ -224,7 +224,8 @@ def test_case_87_what_is_listed_and_what_is_secret(tmp_path: Path, monkeypatch: 
         monkeypatch.setenv(name, value)
     run = perform(
         tmp_path,
-        'test "$GITHUB_TOKEN" = "canary-$((1 + 3))" && test "$SMF_TOKEN" = canary-5 && test -z "$OPENAI_API_KEY" && echo yes',
+        'test "$GITHUB_TOKEN" = "canary-$((1 + 3))" && test "$SMF_TOKEN" = canary-5 && test -z "$OPENAI_API_KEY" '
+        "&& echo yes",
         {"pass_env": ["SMF_TOKEN"]},
         secrets=["GITHUB_TOKEN"],
     )
