@@ -46,9 +46,7 @@ class Decider(Rules):
         max_records: see `length`.
     """
 
-    def __init__(
-        self, plan: Plan, fold: RunFold, names: Names, rng: Any, *, max_records: int = MAX_RECORDS
-    ) -> None:
+    def __init__(self, plan: Plan, fold: RunFold, names: Names, rng: Any, *, max_records: int = MAX_RECORDS) -> None:
         super().__init__(plan, fold, names, rng, max_records=max_records)
         unwind.open_again(self)
 
