@@ -382,15 +382,24 @@ def test_case_19_a_million_edges(refused: Refused) -> None:
     refused(edges(1200, 60), "definition.too_many")
 
 
-def test_case_19_a_chain_of_2000_steps_needs_no_stack() -> None:
-    """Read, checked, planned, run and taken up again by code that may not go deeper than ordinary calls do."""
-    text = chain(2000)
-    sys.setrecursionlimit(depth := sys.getrecursionlimit())
-    assert depth <= 1000
-    workflow = smf_library.load(text)
-    with smf_library.Engine("memory://", functions={"f": lambda: 1}) as engine:
-        run = engine.run(workflow)
-        assert (run.state, run.done) == ("completed", (2000, 2000))
+SHALLOW = """
+import sys
+import statemachine_flow as smf
+with smf.Engine("memory://", functions={"f": lambda: 1}) as engine:
+    engine.run(smf.load('dsl = "1"\\nname = "warm"\\nsteps.a.call = "f"\\nsteps.b = { needs = ["a"], call = "f" }'))
+    sys.setrecursionlimit(120)
+    run = engine.run(smf.load(open(sys.argv[1]).read()))
+    print(run.state, run.done)
+"""
+
+
+def test_case_19_a_chain_of_2000_steps_needs_no_stack(folder: Path) -> None:
+    """Read, checked, planned and run by code that may go a hundred calls deep and no deeper."""
+    (folder / "chain.toml").write_text(chain(2000))
+    arguments = [sys.executable, "-c", SHALLOW, "chain.toml"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
+
+    assert (done.stdout, done.stderr) == ("completed (2000, 2000)\n", "")
 
 
 DURATIONS = ["-1", "0", "true", '"5 minutes-ish"', '"-1s"', '"0s"', '""', '"1e9s"', '"99999999999999d"', '"1:30"']
@@ -525,3 +534,30 @@ def refusals(text: str) -> set[str]:
     except DefinitionError as error:
         return {problem.kind for problem in error.problems}
     return set()
+
+
+#: Documents of every format and with most of the language, to be spoilt.
+GOOD = (Path(__file__).parents[2] / "dsl/conformance/v1/valid", Path(__file__).parents[2] / "examples")
+
+
+def read_spoilt(folder: Path, seed: int, count: int) -> str:
+    for form, text in WHOLE.items():
+        (folder / f"whole.{form}").write_text(text)
+    number = 0
+    for path in (path for place in GOOD for path in sorted(place.rglob("*.*"))):
+        if path.suffix in (".toml", ".yaml") and "kit" not in path.parts:
+            number += 1
+            (folder / f"{number}{path.suffix}").write_bytes(path.read_bytes())
+    script = Path(__file__).with_name("inert.py")
+    arguments = [sys.executable, script, folder, str(seed), str(count)]
+    return subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=3000).stdout
+
+
+def test_g21_reading_spoilt_documents_does_nothing_but_read(tmp_path: Path) -> None:
+    """No import, no file, no socket, no process, no code; and no error but those of documents."""
+    assert read_spoilt(tmp_path, seed=1, count=1500) == ""
+
+
+@pytest.mark.soak
+def test_g21_reading_a_hundred_thousand_spoilt_documents_does_nothing_but_read(tmp_path: Path) -> None:
+    assert read_spoilt(tmp_path, seed=2, count=100_000) == ""
