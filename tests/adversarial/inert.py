@@ -24,6 +24,8 @@ _TOKENS: Final = (
 )  # fmt: skip
 #: Packages whose modules may be loaded while something is read, because this library uses them.
 _OWN: Final = {"statemachine_flow", "yaml", "_yaml", "msgspec", "attr", "attrs"} | sys.stdlib_module_names
+#: Parts of the names of files that execute what they made themselves, of classes and annotations of this library.
+_MAKERS: Final = ("importlib", "cattrs", "/attr/", "typing.py", "dataclasses.py")
 _NEVER: Final = (
     "subprocess",
     "os.system",
@@ -53,7 +55,7 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
     elif event == "exec" and isinstance(arguments[0], CodeType):
         # Modules of our own, and what the packages that make our classes generate for them.
         caller = sys._getframe(1).f_code.co_filename
-        if not arguments[0].co_filename.endswith(".py") and "importlib" not in caller and "attr" not in caller:
+        if not arguments[0].co_filename.endswith(".py") and not any(part in caller for part in _MAKERS):
             trapped.append(f"exec {arguments[0].co_filename} by {caller}")
 
 

@@ -549,7 +549,7 @@ def read_spoilt(folder: Path, seed: int, count: int) -> str:
             number += 1
             (folder / f"{number}{path.suffix}").write_bytes(path.read_bytes())
     script = Path(__file__).with_name("inert.py")
-    arguments = [sys.executable, script, folder, str(seed), str(count)]
+    arguments = [sys.executable, str(script), str(folder), str(seed), str(count)]
     return subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=3000).stdout
 
 
