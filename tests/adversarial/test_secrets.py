@@ -124,6 +124,8 @@ async def answer(request):
     raise ValueError("I will not say " + request.prompt)
 """
 DB = ["--db", "made/runs.db"]
+#: Commands that only read, which are called without a process of their own.
+READING = ("status", "events", "graph", "explain", "list")
 
 
 @pytest.fixture
@@ -169,10 +171,10 @@ def lines(stage: Path) -> list[tuple[list[str], int]]:
 
 
 @posix
-def test_g19_nothing_secret_is_in_what_is_made_or_shown(stage: Path, process: Smf) -> None:
+def test_g19_nothing_secret_is_in_what_is_made_or_shown(stage: Path, process: Smf, smf: Smf) -> None:
     """Every file (the database, its log, blobs, temporary ones, exports), every stream, tracebacks of `--debug`."""
     for number, (words, code) in enumerate(lines(stage)):
-        done = process(*words)
+        done = (smf if words[0] in READING else process)(*words)
         (stage / "made" / f"{number}.txt").write_text(done.out + done.err)
         assert done.code == code, (words, done.err[-2000:])
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from statemachine_flow.cli.app import COMMANDS
+
 #: Markup of terminals and of rich, OSC 8 and 52, erasing, C1, overrides of direction, backspace, NUL, DEL.
 HOSTILE: Final = (
     "[/red][link=http://x]\x1b]8;;http://x\x07\x1b]52;c;aGk=\x07\x1b[2J\x9b31m\u202egnp.exe\u2066\r\x08\x7f\u0085\u2028"
@@ -81,7 +83,7 @@ def commands(place: Path) -> list[list[str]]:
     """A command line of every kind, each in the forms in which people see it, in an order in which they work."""
     document, other, agent = str(place / "loud.json"), str(place / "other.json"), ["--agent", "someone=loud:answer"]
     bad, plain, db = str(place / "bad.toml"), str(place / "plain.toml"), ["--db", str(place / f"{NAME}.db")]
-    return [
+    lines = [
         ["validate", document, "--proof"],
         ["validate", bad],
         ["validate", bad, "--format", "github"],
@@ -134,6 +136,10 @@ def commands(place: Path) -> list[list[str]]:
         [HOSTILE],
         ["--help"],
     ]
+    named = {words[0] for words in lines}
+    # A command that nobody thought of here is at least told what is hostile.
+    others = [name for name in COMMANDS if name not in named]
+    return [*lines, *([name, *words, *db] for name in others for words in ([], [HOSTILE], ["r1"]))]
 
 
 def controls(shown: str) -> list[str]:
