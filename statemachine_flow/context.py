@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import traceback
 from collections.abc import Mapping
@@ -60,8 +61,11 @@ class StepContext:
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
-        """Logs under `statemachine_flow.step`, with run, step and attempt as `extra`, and without secrets."""
-        logger = _RedactingLogger(self._redactor) if self._redactor else _LOGGER
+        """Logs under `statemachine_flow.step`, with run, step and attempt as `extra`, and without secrets.
+
+        A handler that raises an error does not fail the attempt.
+        """
+        logger = _StepLogger(self._redactor)
         return logging.LoggerAdapter(logger, {"run": self.run_id, "step": self.path, "attempt": self.attempt})
 
     @property
@@ -74,8 +78,8 @@ class StepContext:
         self._redactor = redactor
 
 
-class _RedactingLogger(logging.Logger):
-    """Hands records on to the one logger of steps, without the secrets."""
+class _StepLogger(logging.Logger):
+    """Hands records on to the one logger of steps, without the secrets, and lets no error of a handler out."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__(_LOGGER.name)
@@ -86,6 +90,13 @@ class _RedactingLogger(logging.Logger):
         return _LOGGER.isEnabledFor(level)
 
     def handle(self, record: logging.LogRecord) -> None:
+        if self._redactor:
+            self._redact(record)
+        # Whatever is wrong with a log file or a log server, the step did what it did.
+        with contextlib.suppress(Exception):
+            _LOGGER.handle(record)
+
+    def _redact(self, record: logging.LogRecord) -> None:
         redactor = self._redactor
         try:
             record.msg, record.args = redactor.text(record.getMessage()), None
@@ -101,4 +112,3 @@ class _RedactingLogger(logging.Logger):
                 vars(record)[name] = redactor.value(value)
             except SmfError:
                 vars(record)[name] = "(a value that holds itself)"
-        _LOGGER.handle(record)

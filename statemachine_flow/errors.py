@@ -73,6 +73,7 @@ KINDS: Final[Mapping[str, str]] = {
     "run.state": "the run's state does not allow the action",
     "run.refused": "a decision that the approval does not allow, or that came too late",
     "run.uncertain": "whether a step took effect is not known, and somebody has to say",
+    "run.limit": "the run's journal has as many records as are allowed",
     "run.conflict": "the run id is taken by a run with another definition or other inputs",
     "transition.refused": "the lifecycle table has no such edge, or its guard said no",
     "store.busy": "another process holds the store's write lock",

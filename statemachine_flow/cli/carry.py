@@ -26,6 +26,7 @@ from statemachine_flow.cli.stores import command_line
 from statemachine_flow.cli.times import span
 from statemachine_flow.cli.waiting import uncertain_lines, waiting_lines
 from statemachine_flow.engine.asynchronous import EventListener
+from statemachine_flow.engine.length import MAX_RECORDS
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.view import Run
 from statemachine_flow.errors import ConflictError, StoreError, UsageError
@@ -78,6 +79,14 @@ _ENGINE_OPTIONS: Final = (
         help="How long a step may take to end after it was asked to.",
     ),
     click.option(
+        "--max-records",
+        metavar="N",
+        type=click.IntRange(min=1),
+        default=MAX_RECORDS,
+        show_default=True,
+        help="How many records the run's journal may have before it is paused.",
+    ),
+    click.option(
         "--pass-env",
         metavar="NAME",
         multiple=True,
@@ -103,6 +112,7 @@ def engine_options(command: _F) -> _F:
         allow: tuple[str, ...],
         pass_env: tuple[str, ...],
         grace: float,
+        max_records: int,
         agents: tuple[str, ...],
         workflows: tuple[str, ...],
         poison_after: int,
@@ -112,6 +122,7 @@ def engine_options(command: _F) -> _F:
             "allow": allow or None,
             "pass_env": pass_env,
             "grace": grace,
+            "max_records": max_records,
             "agents": {name: _LateAgent(function, allow or None) for name, function in named(agents, "--agent")},
             "workflows": dict(named(workflows, "--workflow")),
             "poison_after": poison_after or None,

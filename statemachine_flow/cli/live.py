@@ -144,7 +144,7 @@ class _Row:
         seconds = None if self._started is None else ((self._ended or now) - self._started).total_seconds()
         style = STATE_COLOURS.get(self.state, "dim")
         return [
-            Text(self.step),
+            Text(sanitize(self.step)),
             Text(self.state, style=style),
             Text("" if seconds is None else span(seconds)),
             Text(str(self._attempt) if self._attempt > 1 else ""),

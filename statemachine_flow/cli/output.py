@@ -1,5 +1,8 @@
 r"""The one way out: every piece of data that is printed as text passes `sanitize`, every JSON text `to_json`.
 
+What is said and written passes once more on its way out: no control character leaves but line ends, tabs and the
+colours of `paint`, whatever a caller forgot. A document that goes into a file or a pipe stays as it is, see `write`.
+
 A reader that goes away (`| head -1`) ends the printing, never the work: `write` lets the BrokenPipeError out for the
 caller that prints last, `say` swallows it. Streams are prepared so that no character can be one too many for them.
 """
@@ -10,13 +13,16 @@ import contextlib
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, TextIO
 
-from statemachine_flow.views.escape import sanitize as sanitize  # noqa: PLC0414 - commands take it from here
+from statemachine_flow.views.escape import sanitize as sanitize, sanitize_lines  # noqa: PLC0414 - commands take it from here
 
 _COLOURS: Final = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "bold": 1, "dim": 2}
+#: What `paint` writes; in a group, so that splitting keeps it.
+_PAINT: Final = re.compile("(\x1b\\[(?:0|1|2|3[1-4])m)")
 
 #: Run and step states -> colour; other states have none.
 STATE_COLOURS: Final = {
@@ -53,15 +59,19 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def write(text: str) -> None:
+def write(text: str, *, exact: bool = False) -> None:
     """Print data to stdout.
+
+    Args:
+        text: without its last line end.
+        exact: it is a document: every character counts, except to a terminal.
 
     Raises:
         BrokenPipeError: the reader went away.
         UsageError: `usage.output`: the text cannot be written, for instance because a disk is full.
     """
     try:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write((text if exact and not sys.stdout.isatty() else _harmless(text)) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         _silence(sys.stdout)
@@ -76,10 +86,14 @@ def write(text: str) -> None:
 def say(text: str) -> None:
     """Talk to the user on stderr. If nobody listens any more, nothing happens."""
     try:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(_harmless(text) + "\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         _silence(sys.stderr)
+
+
+def _harmless(text: str) -> str:
+    return "".join(part if _PAINT.fullmatch(part) else sanitize_lines(part) for part in _PAINT.split(text))
 
 
 def _silence(stream: TextIO) -> None:

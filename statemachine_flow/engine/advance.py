@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statemachine_flow.engine import conclusions, endings, openings, resets, unwind
+from statemachine_flow.engine import conclusions, endings, length, openings, resets, unwind
 from statemachine_flow.engine.commands import Launch
 from statemachine_flow.engine.outcome import Outcome, failed
 from statemachine_flow.engine.rules import AT_WORK, Rules
@@ -32,7 +32,10 @@ def advance(rules: Rules, now: int, *, begins: bool = True) -> None:
         elif not begins:
             return
         elif (node := frontier.next_ready()) is not None:
-            _start(rules, node, now)
+            if rules.fold.state == "running" and length.is_full(rules, now):
+                length.pause(rules, now)
+            else:
+                _start(rules, node, now)
         elif not unwind.go_on(rules, now):
             return
 

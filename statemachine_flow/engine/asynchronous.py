@@ -13,6 +13,7 @@ from statemachine_flow.clock import Clock, SystemClock
 from statemachine_flow.engine import control, entry, reading
 from statemachine_flow.engine.control import Until
 from statemachine_flow.engine.core import Core
+from statemachine_flow.engine.length import MAX_RECORDS
 from statemachine_flow.engine.outcome import clean_text
 from statemachine_flow.engine.owner import LEASE_SECONDS
 from statemachine_flow.engine.takeover import Recovery, recover
@@ -49,6 +50,8 @@ class AsyncEngine:
             expressions may read.
         grace: seconds an attempt has to end after it was asked to.
         strict_code: pause a resumed run whose functions' code changed, instead of leaving a note.
+        max_records: how many records the journal of one run may have; at a fifth of them it gets a note, and a run that
+            reaches them is paused, with the reason `run.limit`.
         clock: time; tests hand in their own.
         rng: random numbers for the jitter of retries.
         agents: name -> whom `agent` steps ask: a callable that takes one `AgentRequest`.
@@ -65,6 +68,7 @@ class AsyncEngine:
 
     Raises:
         StoreError: the store cannot be opened.
+        UsageError: a limit that allows nothing.
 
     Example:
         >>> async def main() -> None:
@@ -86,6 +90,7 @@ class AsyncEngine:
         pass_env: Iterable[str] = (),
         grace: float = 10.0,
         strict_code: bool = False,
+        max_records: int = MAX_RECORDS,
         clock: Clock | None = None,
         rng: random.Random | None = None,
         agents: Mapping[str, Agent] | None = None,
@@ -97,6 +102,8 @@ class AsyncEngine:
         poison_after: int | None = 3,
         stand_in: StandIn | None = None,
     ) -> None:
+        if max_records < 1:
+            raise UsageError(f"a run with {max_records} records is none", hint="allow some thousands")
         self._core = Core(
             open_store(store),
             clock or SystemClock(),
@@ -107,6 +114,7 @@ class AsyncEngine:
             workflows=dict(workflows or {}),
             grace=grace,
             strict_code=strict_code,
+            max_records=max_records,
             rng=rng or random.Random(),  # noqa: S311 - jitter is no secret
             lease=lease,
             max_abandoned=max_abandoned,
@@ -216,7 +224,8 @@ class AsyncEngine:
         Raises:
             NotFoundError: no such run.
             ConflictError: `run.state` if it is at rest for good, `run.owned` if a living process owns it,
-                `run.uncertain` if it was paused for a step of which somebody has to say whether it took effect.
+                `run.uncertain` if it was paused for a step of which somebody has to say whether it took effect,
+                `run.limit` if its journal is full.
         """
         listener = _as_listener(on_event)
         worker = await control.resume(self._core, run_id, by, listener, take_over=take_over)

@@ -11,6 +11,7 @@ from statemachine_flow.engine.code import check_code
 from statemachine_flow.engine.core import Core, Listener
 from statemachine_flow.engine.entry import go_on
 from statemachine_flow.engine.hold import hold
+from statemachine_flow.engine.length import require_room
 from statemachine_flow.engine.outcome import clean_text
 from statemachine_flow.engine.takeover import until_known
 from statemachine_flow.engine.view import Run, view_of
@@ -41,6 +42,8 @@ async def resume(core: Core, run_id: str, by: str | None, listener: Listener | N
         await until_known(core, row.owner)
     worker = await hold(core, run_id, take_over=take_over, listener=listener)
     _require_certain(worker)
+    if worker.fold.state == RunState.PAUSED:
+        require_room(worker.decider)
     await go_on(core, worker, by and clean_text(by))
     return worker
 
@@ -132,7 +135,8 @@ async def _hold_or_ask(  # noqa: PLR0917 - what is asked
         if error.kind != "run.owned":
             raise
     wanted = RunState.CANCELLED if action == "cancel" else RunState.PAUSED
-    core.store.request(run_id, action, by or "", reason, core.clock.now())
+    names = core.names_of(run_id)
+    core.store.request(run_id, action, names.hide(by or ""), names.hide(reason), core.clock.now())
     end = None if timeout is None else core.clock.monotonic() + timeout
     while True:
         row = core.row(run_id)

@@ -50,6 +50,7 @@ class Core:
         env: what commands inherit and expressions may read.
         grace: seconds an attempt has to end after it was asked to.
         strict_code: pause a run whose functions' code changed, instead of leaving a note.
+        max_records: how many records a run may have before it is paused.
         rng: for the jitter of retries.
         lease: for how many seconds a sign of life of this engine holds.
         max_abandoned: how many functions may go on in threads that were given up.
@@ -72,6 +73,7 @@ class Core:
         workflows: Mapping[str, Any],
         grace: float,
         strict_code: bool,
+        max_records: int,
         rng: random.Random,
         lease: float,
         max_abandoned: int | None,
@@ -92,6 +94,7 @@ class Core:
         self.owner = self.ownership.me
         self.library = Library(store, functions, agents, workflows, strict_code=strict_code)
         self.watch = Watch(store, clock, self.library, self.workers, self.children.look)
+        self._max_records = max_records
         self._rng = rng
         self._poison_after = poison_after
         self._committer = Committer(store, self.threads, self._is_busy, self.ownership.reject)
@@ -297,8 +300,19 @@ class Core:
                 carry_out(rehearsal, request.action, request.reason, request.by, request.data)
         carry_out(rehearsal, action, reason, by, data)
 
+    def names_of(self, run_id: str) -> RunNames:
+        """What keeps the secrets of a run out of what is asked of its owner, as far as they are known here.
+
+        Raises:
+            NotFoundError: no such run.
+        """
+        return self._names(*self.load(self.row(run_id)))
+
+    def _names(self, plan: Plan, fold: RunFold) -> RunNames:
+        return RunNames(plan, fold, self.store, self.env, self.secrets)
+
     def _decider(self, plan: Plan, fold: RunFold) -> Decider:
-        return Decider(plan, fold, RunNames(plan, fold, self.store, self.env, self.secrets), self._rng)
+        return Decider(plan, fold, self._names(plan, fold), self._rng, max_records=self._max_records)
 
     def _put_to_work(self, decider: Decider, epoch: int, new: NewRun | None, listener: Listener | None) -> Worker:
         fold = decider.fold

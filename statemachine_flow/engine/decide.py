@@ -25,6 +25,7 @@ from typing import Any, final
 
 from statemachine_flow.engine import approvals, endings, openings, outside, recovery, resets, unwind
 from statemachine_flow.engine.advance import advance
+from statemachine_flow.engine.length import MAX_RECORDS
 from statemachine_flow.engine.outcome import Outcome
 from statemachine_flow.engine.rules import AT_WORK, CANCELLED, Names, Rules
 from statemachine_flow.errors import ConflictError, NotFoundError
@@ -42,10 +43,11 @@ class Decider(Rules):
         fold: the run's fold, changed in place.
         names: gives the names that expressions read.
         rng: for the jitter of retries.
+        max_records: see `length`.
     """
 
-    def __init__(self, plan: Plan, fold: RunFold, names: Names, rng: Any) -> None:
-        super().__init__(plan, fold, names, rng)
+    def __init__(self, plan: Plan, fold: RunFold, names: Names, rng: Any, *, max_records: int = MAX_RECORDS) -> None:
+        super().__init__(plan, fold, names, rng, max_records=max_records)
         unwind.open_again(self)
 
     def look_again(self) -> None:
@@ -192,9 +194,7 @@ class Decider(Rules):
         if interrupt:
             self.interrupt()
         else:
-            for step in self.fold.steps.values():
-                if step.state == "waiting" and step.is_alive:
-                    self.abort(step, "pause", "pause")
+            self.pause_children()
 
     def interrupt(self) -> None:
         """Give up the attempts that a paused run still waits for."""

@@ -17,12 +17,13 @@ from statemachine_flow.engine.core import Core, Listener
 from statemachine_flow.engine.hold import hold
 from statemachine_flow.engine.ids import check_run_id, new_run_id
 from statemachine_flow.engine.inputs import complete_inputs, split_secrets
+from statemachine_flow.engine.length import require_room
 from statemachine_flow.engine.outcome import clean_text
 from statemachine_flow.engine.view import Run, view_of
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import ConflictError, UsageError
 from statemachine_flow.journal import Created
-from statemachine_flow.lifecycle import RUN_AT_REST
+from statemachine_flow.lifecycle import RUN_AT_REST, RunState
 from statemachine_flow.snapshot import encode_definition
 from statemachine_flow.values import decode_value, encode_value
 
@@ -90,6 +91,8 @@ async def _again(  # noqa: PLR0917 - what a run begins with
         return view_of(plan, fold, row, core.store)
     core.secrets.give(run_id, secrets)
     worker = await hold(core, run_id, listener=listener)
+    if worker.fold.state == RunState.PAUSED:
+        require_room(worker.decider)
     await go_on(core, worker, None)
     return worker
 
@@ -127,8 +130,10 @@ async def tell(core: Core, run_id: str, action: str, reason: str, by: str | None
     row = core.row(run_id)
     if row.state in RUN_AT_REST:
         raise ConflictError(f"the run is {row.state}: nothing more happens to it", run=run_id)
+    names = core.names_of(run_id)
+    reason, by, encoded = names.hide(reason), names.hide(by or ""), names.hide_encoded(encoded)
     core.rehearse(run_id, action, reason, by, encoded)
-    core.store.request(run_id, action, by or "", reason, core.clock.now(), encoded)
+    core.store.request(run_id, action, by, reason, core.clock.now(), encoded)
 
 
 def _current_directory() -> str:

@@ -6,12 +6,14 @@ from typing import Final, Literal
 
 import msgspec
 
+from statemachine_flow.executors.capture import TAIL_BYTES
 from statemachine_flow.executors.faults import fault_of
 from statemachine_flow.executors.thread import ThreadExit
 from statemachine_flow.journal import ErrorInfo, Usage
 from statemachine_flow.secrets import NO_SECRETS, Redactor
 
-_MESSAGE_LIMIT: Final = 4096
+#: Room for the last words of a command, which are the end of its message, and for a headline above them.
+_MESSAGE_LIMIT: Final = TAIL_BYTES + 512
 
 #: Kinds whose next attempt would fail in the same way.
 _PERMANENT: Final = ("expression.", "definition.", "step.unserializable", "step.secret")

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from statemachine_flow.engine import endings
+from statemachine_flow.engine import endings, length
 from statemachine_flow.engine.outcome import Outcome, failed
 from statemachine_flow.engine.rules import Rules
 from statemachine_flow.errors import ConflictError, StepError
@@ -22,12 +22,14 @@ def signal(rules: Rules, now: int, *, event: str, key: str | None, payload: byte
     """Something happened outside: keep it, and tell whoever waits for it.
 
     Raises:
-        ConflictError: `run.state`: the run has come to rest for good.
+        ConflictError: `run.state`: the run has come to rest for good; `run.limit`: its journal is full.
     """
     if rules.fold.state in RUN_AT_REST:
         raise ConflictError(f"the run is {rules.fold.state}: nothing more happens to it", run=rules.fold.id)
-    kept = msgspec.Raw(rules.names.hide_encoded(payload))
-    rules.add("run.signal", Signalled(event=event, key=key, payload=kept, by=by), now)
+    length.require_room(rules)
+    names = rules.names
+    kept = msgspec.Raw(names.hide_encoded(payload))
+    rules.add("run.signal", Signalled(event=event, key=key, payload=kept, by=names.hide(by)), now)
     deliver(rules, event, key, now)
 
 
@@ -97,7 +99,7 @@ def resolve(rules: Rules, node: Node, as_: str, outcome: Outcome | None, now: in
         ConflictError: `run.refused`: the step is not interrupted.
     """
     require_cut_off(rules, node)
-    who = by or "somebody"
+    who = rules.names.hide(by or "somebody")
     if outcome is not None:
         endings.finish(rules, node, outcome, now)
     elif as_ == "failed":

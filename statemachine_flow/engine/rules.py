@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from statemachine_flow.engine.commands import Abort, Decision, StopChild, Timer
 from statemachine_flow.engine.results import Results
-from statemachine_flow.journal import Data, ErrorInfo, RunFold, StepFold
+from statemachine_flow.journal import Data, ErrorInfo, Reason, RunFold, StepFold
 from statemachine_flow.lifecycle import STEP_AT_REST
 from statemachine_flow.plan import Frontier, Node, Plan
 from statemachine_flow.steps.wait import Wait
@@ -48,9 +51,12 @@ class Rules:
         fold: the run's fold, changed in place.
         names: gives the names that expressions read.
         rng: for the jitter of retries.
+        max_records: how many records the journal may have before the run is paused.
     """
 
-    def __init__(self, plan: Plan, fold: RunFold, names: Names, rng: random.Random) -> None:
+    def __init__(
+        self, plan: Plan, fold: RunFold, names: Names, rng: random.Random, *, max_records: int = sys.maxsize
+    ) -> None:
         self.plan = plan
         self.fold = fold
         self.names = names
@@ -59,6 +65,9 @@ class Rules:
         self.frontier: Frontier = plan.frontier(fold)
         #: The handlers that the end of the run asks for, once that is known.
         self.phases: list[str] | None = None
+        #: See `length`: how many records the journal may have, and whether it was noted that it is long.
+        self.max_records = max_records
+        self.is_told = False
         #: Steps whose child run is being stopped because it took too long.
         self.expired: set[str] = set()
         #: A timer fell due, and what follows from it has not begun yet.
@@ -73,6 +82,8 @@ class Rules:
 
     def add(self, kind: str, data: Data, now: int, path: str | None = None) -> None:
         """Append a record."""
+        if isinstance(data, Reason) and (data.reason or data.by):  # people may say anything
+            data = msgspec.structs.replace(data, reason=self.names.hide(data.reason), by=self.names.hide(data.by))
         decision = self.decision
         decision.records.append(self.fold.add(kind, data, now, path))
         if path is not None:
@@ -97,6 +108,12 @@ class Rules:
         for step in self.fold.steps.values():
             if step.is_alive and (reason == "interrupt" or not step.id.startswith("@")):
                 self.abort(step, reason, action)
+
+    def pause_children(self) -> None:
+        """Have the child runs under way paused."""
+        for step in self.fold.steps.values():
+            if step.state == "waiting" and step.is_alive:
+                self.abort(step, "pause", "pause")
 
     def stop_reason(self, node: Node) -> str:
         """Why nothing of a node goes on."""

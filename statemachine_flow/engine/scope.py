@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, final
 
 from statemachine_flow.engine.results import Decoded, Results
-from statemachine_flow.errors import ExpressionError
+from statemachine_flow.errors import ExpressionError, StepError
 from statemachine_flow.journal import RunFold, StepFold
 from statemachine_flow.plan import Level, Node, Plan, PlannedStep, Scope
 from statemachine_flow.secrets import Redactor, SecretSource
@@ -134,18 +134,29 @@ class RunNames:
         return self._redactors[secrets]
 
     def hide(self, value: Any) -> Any:
-        """What is recorded of a value that no attempt gave: secret inputs are left out, as far as they are known here.
+        """What is recorded of a value that no attempt gave: the run's secrets are left out, as far as known here.
 
         Raises:
-            StepError: `step.secret`: what stands for one of them in the environment cannot be a secret.
+            StepError: `step.secret`: what stands for a secret input in the environment cannot be a secret.
         """
-        found = (self._secrets.find(self._fold.id, name) for name in self._given_secrets())
-        secrets = tuple(secret for secret in found if secret is not None)
+        if not self._secret_inputs and not self._plan.secrets:
+            return value
+        found = [self._secrets.find(self._fold.id, name) for name in self._given_secrets()]
+        found += [self._usable(name) for name in self._plan.secrets]
+        secrets = tuple(dict.fromkeys(secret for secret in found if secret is not None))
         return self.redactor(secrets).value(value) if secrets else value
 
     def hide_encoded(self, data: bytes) -> bytes:
         """`hide`, for a value that is encoded already."""
-        return encode_value(self.hide(decode_value(data))) if self._secret_inputs and data else data
+        has_secrets = self._secret_inputs or self._plan.secrets
+        return encode_value(self.hide(decode_value(data))) if has_secrets and data else data
+
+    def _usable(self, name: str) -> str | None:
+        """The value of a step's secret; None if there is none, or one that no step could be given."""
+        try:
+            return self._secrets.find(self._fold.id, name)
+        except StepError:
+            return None
 
     def _run(self) -> Mapping[str, str]:
         definition = self._plan.definition

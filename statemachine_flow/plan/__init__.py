@@ -94,6 +94,13 @@ class Plan:
         return Frontier(self.level, dict(self.limits), fold, goes_on=self.definition.continue_on_error)
 
     @cached_property
+    def secrets(self) -> tuple[str, ...]:
+        """The names of the secrets that steps declare, wherever they stand."""
+        planned = [step for level in self._levels() for step in level.walk()]
+        undoing = [step.compensate for step in planned if step.compensate is not None]
+        return tuple(dict.fromkeys(name for each in (*planned, *undoing) for name in each.step.secrets))
+
+    @cached_property
     def outputs(self) -> Template:
         """The run's outputs, parsed."""
         return Template.parse(dict(self.definition.outputs))[0]

@@ -145,6 +145,10 @@ ADVICE: Final[Mapping[str, str]] = {
         "An attempt of an `at_most_once` step was cut off. Find out whether it took effect, and say so with `smf "
         "resolve`; a `verify` function can do that next time."
     ),
+    "run.limit": (
+        "The run made far more records than a workflow should, mostly by loops inside loops; it is paused, or refuses "
+        "a signal. Look at its last events; then cancel it, or go on with a higher `--max-records`."
+    ),
     "run.conflict": "The id belongs to another run. Choose a new one, or leave `--run-id` out.",
     "transition.refused": (
         "What was asked for does not fit the state, often because two asked at the same time. Look at the state again "

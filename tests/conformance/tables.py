@@ -13,7 +13,7 @@ from statemachine_flow import errors, model
 from statemachine_flow.cli.exits import MEANINGS, Exit
 from statemachine_flow.compiler.plain import MOST_PROBLEMS, Limits
 from statemachine_flow.durations import MAX_SECONDS
-from statemachine_flow.engine import openings
+from statemachine_flow.engine import length, openings
 from statemachine_flow.executors.process import CAPTURE_LIMIT, SPILL_LIMIT
 from statemachine_flow.expressions import FUNCTIONS, budget, values as values_of_expressions
 from statemachine_flow.expressions.template import MAX_RENDERED
@@ -89,6 +89,7 @@ def limits() -> Iterator[tuple[str, str, str]]:
     yield "items of a loop", f"{openings.MAX_ITEMS:,}", "`step.items`"
     yield "characters of an item's key", f"{openings.MAX_KEY}", "`step.items`"
     yield "child runs inside each other", f"{openings.MAX_DEPTH}", "`step.limit`"
+    yield "records of a run", f"{length.MAX_RECORDS:,}", "`run.limit`"
     yield "whole numbers", f"{values_of_expressions.MAX_INTEGER.bit_length() + 1} bits", "`definition.number`"
     yield "durations", f"{MAX_SECONDS / 86400:g} days", "`definition.range`"
     yield "problems in one report", f"{MOST_PROBLEMS}", ""

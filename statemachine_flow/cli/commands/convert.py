@@ -57,7 +57,7 @@ def command(*, source: str, target: str, syntax: Format | None, force: bool, as_
         )
         return Exit.OK
     if target == "-":
-        write(made.text.removesuffix("\n"))
+        write(made.text.removesuffix("\n"), exact=True)
     else:
         write(f"wrote {sanitize(target)} (hash {made.content_hash[:12]})")
     _tell_loss(made)

@@ -84,7 +84,7 @@ def _show(one: _Formatted, *, check: bool, diff: bool) -> None:
         if one.is_changed:
             write(_difference(one))
     elif one.file is None and not check:
-        write(one.after.removesuffix("\n"))
+        write(one.after.removesuffix("\n"), exact=True)
     elif one.is_changed:
         write(f"{'would change' if check else 'changed'} {sanitize(one.name)}")
 

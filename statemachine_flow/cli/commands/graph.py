@@ -43,11 +43,17 @@ def command(*, what: str, form: str | None, target: str | None, db: str | None, 
     picture = picture_of(*_found(what, db))
     if form is None and target is not None:
         form = _BY_SUFFIX.get(Path(target).suffix.lower())
-    text = _drawn(picture, "json" if as_json else form, is_file=target is not None)
+    if as_json and (target is None or form is None):
+        form = "json"
+    text = _drawn(picture, form, is_file=target is not None)
     if target is None:
         write(text)
+        return
+    _save(target, text)
+    if as_json:
+        write(to_json({"file": target, "format": form}))
     else:
-        _save(target, text)
+        say(f"wrote {target!r}")
 
 
 def _drawn(picture: Picture, form: str | None, *, is_file: bool) -> str:
@@ -64,7 +70,6 @@ def _save(target: str, text: str) -> None:
         Path(target).write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {target!r}: {error.strerror or error}", kind="usage.output") from error
-    say(f"wrote {target!r}")
 
 
 def _found(what: str, db: str | None) -> tuple[Definition, Mapping[str, str] | None]:
