@@ -8,7 +8,8 @@ environment (`env -i`, `sudo`) is found only in the group of a process that did 
 No stranger is signalled: on Linux a descriptor of the process (`pidfd_open`) is opened before its mark is read, and
 the signal goes through that. A process that got the number of one that ended is another process, and has not the
 mark. Where the system has no such descriptors, as on macOS, the mark is read again right before the signal. On
-systems without `/proc` and without `ps`, such as Windows, nothing is found.
+systems without `/proc` and without `ps`, such as Windows, nothing is found; and macOS shows nobody the environments
+of its own programs, such as those in `/bin`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from statemachine_flow.executors import orphans
 from statemachine_flow.executors.orphans import MARK, listed_marks, mark_of, reap
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="nothing is found on Windows")
-linux = pytest.mark.skipif(sys.platform != "linux", reason="groups are seen in /proc alone")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="others hide the environment of `sh` and `sleep`")
 
 PATIENCE = 30.0
 #: Says that it is there, and goes on.
@@ -51,6 +51,7 @@ def is_alive(pid: int) -> bool:
     return done.stdout.strip()[:1] not in {"", "Z"}
 
 
+@linux
 @pytest.mark.parametrize(
     ("text", "ended_by"),
     [
@@ -66,6 +67,7 @@ def test_a_marked_process_gets_term_and_after_the_grace_kill(mark: str, text: st
         assert process.wait(PATIENCE) == -ended_by
 
 
+@linux
 def test_strangers_are_left_alone(mark: str) -> None:
     """Without a mark, with one that is longer or shorter, or with the name of another run or engine."""
     owner, _, run = mark.partition(":")
@@ -105,6 +107,7 @@ def test_what_left_the_group_is_found_and_so_is_what_wiped_its_environment_in_it
         assert not is_alive(child)
 
 
+@linux
 def test_an_engine_that_a_step_started_does_not_end_itself_or_those_above_it(mark: str) -> None:
     text = (
         "import subprocess, sys; from statemachine_flow.executors.orphans import reap;"
