@@ -1,0 +1,71 @@
+"""Every reference workflow, forked behind each of its records and rerun from each of its steps: none hangs or breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from statemachine_flow.engine.asynchronous import AsyncEngine
+from statemachine_flow.engine.checkpoints import is_point
+from statemachine_flow.engine.view import Run
+from statemachine_flow.errors import NotFoundError
+from statemachine_flow.journal import RunFold
+from statemachine_flow.stores.base import RunFilter
+from statemachine_flow.stores.memory import MemoryStore
+from tests.crash.copies import OPERATORS
+from tests.crash.scenarios import SCENARIOS
+from tests.crash.scene import RUN_ID, Scene
+from tests.engine.harness import Undying, check_run
+
+NAMES = sorted(set(SCENARIOS) - {operator.__name__ for operator in OPERATORS} - {"commands"})
+#: Forks of one workflow, and reruns; of longer journals some are left out.
+MOST = 25
+
+
+async def every_copy(name: str) -> tuple[int, int]:
+    """How many forks and reruns of a workflow there were."""
+    store, scene = MemoryStore(), Scene(lambda _context: None)
+    engine = AsyncEngine(Undying(store), clock=scene.clock, rng=random.Random(0), grace=0.05)
+    source = await SCENARIOS[name](engine, scene)
+    records = store.records(RUN_ID)
+    points, fold = [], RunFold(RUN_ID)
+    for record in records:
+        fold.replay([record])
+        if is_point(records, record.seq, fold.state):
+            points.append(record.seq)
+    scene.mended = True
+    rng = random.Random(name)
+    for seq in sorted(rng.sample(points, min(MOST, len(points)))):
+        run = await engine.fork(RUN_ID, at=seq, run_id=f"f{seq}", on_event=scene.hurry)
+        comes_to_rest(run, f"fork behind {seq}")
+    steps = [path for path in source.steps if not path.startswith("@")]
+    made = 0
+    for place, path in enumerate(rng.sample(steps, min(MOST, len(steps)))):
+        try:
+            run = await engine.rerun(RUN_ID, from_=path, run_id=f"r{place}", on_event=scene.hurry)
+        except NotFoundError:  # the token never came there, or it was never begun
+            continue
+        comes_to_rest(run, f"rerun from {path}")
+        made += 1
+    assert store.records(RUN_ID) == records
+    await engine.close()
+    for row in store.rows(RunFilter(limit=10_000)):
+        check_run(store, row.id)
+    return len(points), made
+
+
+def comes_to_rest(run: Run, what: str) -> None:
+    assert run.at_rest or run.waiting or run.children, f"{what} is {run.state}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_workflow_can_be_forked_anywhere_and_rerun_from_any_step(name: str) -> None:
+    async def in_time() -> tuple[int, int]:
+        async with asyncio.timeout(60):
+            return await every_copy(name)
+
+    points, reruns = asyncio.run(in_time())
+    assert points
+    assert reruns or name in ("wait_for_nobody",)
