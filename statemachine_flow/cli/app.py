@@ -28,7 +28,7 @@ COMMANDS: Final[dict[str, str]] = {
     "pause": "Let a run come to rest; `resume` goes on with it.",
     "cancel": "End a run, wherever it is worked on.",
     "quarantine": "Set a run aside for good; `fork` makes a new run of it.",
-    "rerun": "Begin a new run that does one step anew, and all that comes after it.",
+    "rerun": "Begin a new run that does one step and all after it anew.",
     "fork": "Begin a new run where another one was.",
     "checkpoint": "Mark the point that a run has come to.",
     "checkpoints": "List the points of a run that `restore` can go back to.",

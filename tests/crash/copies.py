@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
-
 from statemachine_flow.builder import Workflow
 from statemachine_flow.engine.asynchronous import AsyncEngine
 from statemachine_flow.engine.view import Event, Run
@@ -48,7 +46,8 @@ async def restore(engine: AsyncEngine, scene: Scene) -> Run:
     add(workflow, "broken", scene.broken, needs=["first"])
     await run_to_rest(engine, workflow, scene)
     if not scene.mended:
-        await engine.checkpoint(RUN_ID, "broken")
+        if "broken" not in [point.label for point in await engine.checkpoints(RUN_ID)]:
+            await engine.checkpoint(RUN_ID, "broken")
         run = await engine.restore(f"{RUN_ID}@broken", run_id=COPY_ID)
         scene.mended = True
     else:
@@ -61,16 +60,23 @@ async def quarantine(engine: AsyncEngine, scene: Scene) -> Run:
     workflow = Workflow("quarantine")
     add(workflow, "first", scene.body)
     add(workflow, "endless", scene.endless, needs=["first"])
-    asked: list[asyncio.Task[Any]] = []
+    begun = asyncio.Event()
 
     def listen(event: Event) -> None:
         if event.kind == "step.start" and event.step == "endless":
-            asked.append(asyncio.ensure_future(engine.quarantine(RUN_ID, reason="odd")))
+            begun.set()
 
+    running = asyncio.ensure_future(engine.run(workflow, run_id=RUN_ID, on_event=listen))
+    waiting = asyncio.ensure_future(begun.wait())
     try:
-        return await engine.run(workflow, run_id=RUN_ID, on_event=listen)
+        await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            await engine.quarantine(RUN_ID, reason="odd")
+        return await running
     finally:
-        await asyncio.gather(*asked, return_exceptions=True)
+        for task in (running, waiting):
+            task.cancel()
+        await asyncio.gather(running, waiting, return_exceptions=True)
 
 
 OPERATORS: tuple[Operator, ...] = (fork, rerun, restore, quarantine)

@@ -471,7 +471,7 @@ def test_a_secret_input_is_looked_for_again(world: World) -> None:
     with pytest.raises(InputError) as caught:
         second.fork("r", at=2)
     assert caught.value.kind == "input.missing"
-    second._engine._core.bring(make().content_hash, make().functions)
+    second.core.library.bring(make().content_hash, make().functions)
     run = second.fork("r", at=2, set={"inputs.token": "hunter2222"}, run_id="f")
     assert (run.state, run.steps["a"].output) == ("completed", 10)
     assert b"hunter" not in b"".join(record.data for record in world.inner().records("f"))

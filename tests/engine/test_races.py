@@ -59,7 +59,8 @@ async def race(seed: int) -> str:
         await end(store, engine, clock, run_id)
     fold = check_run(store, run_id)
     ends = [record.kind for record in store.records(run_id) if record.kind in ENDS]
-    assert len(ends) == 1, ends
+    # One that failed is at rest, and may be set aside.
+    assert len(ends) == 1 or ends == ["run.fail", "run.quarantine"], ends
     assert fold.alive_steps == 0
     await engine.close()
     return str(fold.state)
@@ -167,4 +168,7 @@ def test_case_77_at_every_moment_two_operators_and_the_end_of_the_run_make_one_e
     """Every turn of the loop around the end of the run, and every distance between the two."""
     ends = {asyncio.run(meet(first, second, turn, later)) for turn in range(12) for later in range(6)}
     wanted = {"cancel": "run.settle", "quarantine": "run.quarantine"}
-    assert ends == {"run.complete", *(wanted[action] for action in (first, second) if action in wanted)}
+    could = [action for action in (first, second) if action in wanted]
+    if could == ["cancel", "quarantine"]:
+        could = ["cancel"]  # what is being cancelled is not set aside any more
+    assert ends == {"run.complete", *(wanted[action] for action in could)}

@@ -13,7 +13,7 @@ from statemachine_flow.cli.options import TEXT, examples, run_argument
 @click.option("--from", "from_", metavar="STEP", type=TEXT, required=True, help="The first step that is done anew.")
 @copying_options
 def command(*, run: str, from_: str, given: Given) -> int:
-    """Begin a new run that does one step anew, and all that comes after it.
+    """Begin a new run that does one step and all after it anew.
 
     RUN is an id, the beginning of one, or @last; it stays as it is. What does not come after the step is kept, but for
     what failed or was cancelled.
