@@ -138,7 +138,8 @@ class Decider(Rules):
             else:
                 endings.finish(self, node, outcome, now)
         advance(self, now)
-        self._set_aside(now)
+        if self.aside is not None:
+            self._set_aside(now)
 
     def child_ended(self, path: str, run_id: str, outcome: Outcome, now: int, *, ended_at: int | None = None) -> None:
         """The child run of a step came to rest, when `ended_at` says; one that is not waited for changes nothing."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Smf, Start, step_began
+from tests.cli.conftest import Smf, Start
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="FIFOs and process groups")
 
@@ -25,7 +25,7 @@ ELSEWHERE = {
 
 
 @POSIX
-@pytest.mark.parametrize("words", ELSEWHERE, ids=lambda words: "-".join(words))
+@pytest.mark.parametrize("words", ELSEWHERE, ids="-".join)
 def test_a_run_of_another_process_is_controlled_from_a_shell(
     words: tuple[str, ...], start: Start, folder: Path, process: Smf
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+
 from statemachine_flow.builder import Workflow
 from statemachine_flow.engine.asynchronous import AsyncEngine
 from statemachine_flow.engine.view import Event, Run
@@ -52,7 +53,9 @@ async def restore(engine: AsyncEngine, scene: Scene) -> Run:
         scene.mended = True
     else:
         run = await engine.get(COPY_ID)
-    return await engine.retry(COPY_ID) if run.state == RunState.FAILED else await engine.resume(COPY_ID)
+    if run.state == RunState.FAILED:
+        return await engine.retry(COPY_ID)
+    return run if run.at_rest else await engine.resume(COPY_ID)
 
 
 async def quarantine(engine: AsyncEngine, scene: Scene) -> Run:

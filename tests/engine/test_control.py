@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from pathlib import Path
@@ -17,6 +20,7 @@ from statemachine_flow.engine.view import Run
 from statemachine_flow.errors import ConflictError, NotFoundError, UsageError
 from statemachine_flow.journal import Forked
 from statemachine_flow.lifecycle import RUN, RunState
+from statemachine_flow.model import RetryPolicy
 from tests.engine.harness import PATIENCE, Driver, Gate, Outcomes, StoreKind, World, add, kinds, states
 
 #: Who works on a run when something is done to it.
@@ -340,3 +344,63 @@ def test_what_is_no_checkpoint_is_refused(world: World, name: str, error: type[E
     with pytest.raises(error):
         engine.restore(name)
     assert len(engine.list()) == 1
+
+
+# --- what came too late
+
+
+def test_g10_an_attempt_that_does_not_end_is_left_behind_and_that_is_said(world: World) -> None:
+    engine, gate = world.open(grace=3.0), Stubborn()
+    workflow = Workflow("stubborn")
+    add(workflow, "a", gate.hold)
+    engine.start(workflow, run_id="r")
+    gate.begun.wait(PATIENCE)
+    asked = engine.later("cancel", "r")
+    engine.quiet()
+    world.clock.advance(3.0 + 2.0)
+    run = asked.result(PATIENCE)
+    assert (run.state, run.steps["a"].state) == ("cancelled", "cancelled")
+    assert run.steps["a"].reason == "the run was cancelled; it did not end within 3 s and was left to itself"
+    engine.on_loop(gate.end())
+
+
+def test_a_result_that_comes_too_late_is_dropped_and_noted(world: World) -> None:
+    engine, gate, other = world.open(grace=3.0), Stubborn(), Gate()
+    workflow = Workflow("late")
+    add(workflow, "a", gate.hold, timeout=10, retry=RetryPolicy(max_attempts=2, delay=0.001, jitter="none"))
+    add(workflow, "b", other.ahold)
+    engine.start(workflow, run_id="r")
+    gate.begun.wait(PATIENCE)
+    world.clock.advance(10)
+    engine.quiet()
+    world.clock.advance(3.0 + 2.0)
+    engine.quiet()
+    gate.ends_at_once = True
+    engine.on_loop(gate.end())
+    engine.quiet()
+    assert engine.get("r").notes == ("attempt 1 of step 'a' completed after it was given up: its result is dropped",)
+    world.clock.advance(1)
+    other.open(1)
+    run = engine.wait("r")
+    assert (run.state, run.steps["a"].output) == ("completed", "at once")
+
+
+class Stubborn:
+    """A coroutine that swallows its cancellation, until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.ends_at_once = False
+        self._release = asyncio.Event()
+
+    async def hold(self) -> str:
+        if self.ends_at_once:
+            return "at once"
+        while not self._release.is_set():
+            self.begun.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._release.wait()
+        return "too late"
+
+    async def end(self) -> None:
+        self._release.set()
