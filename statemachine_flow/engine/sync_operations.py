@@ -109,7 +109,23 @@ class SyncOperations(ABC):
         on_event: EventListener | None = None,
         until: Until = "waiting",
     ) -> Run:
-        """See `AsyncEngine.fork`. Ctrl-C leaves the new run paused, to be resumed."""
+        """See `AsyncEngine.fork`. Ctrl-C leaves the new run paused, to be resumed.
+
+        Example:
+            >>> from statemachine_flow import Engine, Workflow
+            >>> workflow = Workflow("greeting")
+            >>> name = workflow.call("name", lambda: "you")
+            >>> greet = workflow.call("greet", lambda name: f"Hello {name}", with_={"name": name.output})
+            >>> with Engine("memory://") as engine:
+            ...     first = engine.run(workflow, run_id="first")
+            ...     named = next(one for one in engine.checkpoints("first") if one.step == "name")
+            ...     engine.fork("first", at=named.seq, set={"steps.name.output": "me"}).steps["greet"].output
+            ...     engine.rerun("first", from_="greet").steps["greet"].attempt
+            ...     engine.restore(named.id).forked
+            'Hello me'
+            1
+            Forked(run='first', seq=4, step='', edits='')
+        """
         new_id = run_id or new_run_id()
         return self._interruptible(
             new_id,

@@ -94,6 +94,16 @@ def test_a_rerun_under_one_id_is_done_once(engine: Driver) -> None:
         assert caught.value.kind == "run.conflict"
 
 
+def test_what_a_failure_cancelled_beside_it_begins_anew(engine: Driver) -> None:
+    workflow = Workflow("beside")
+    add(workflow, "broken", Outcomes(ValueError(), 1))
+    workflow.wait("never", event="never")
+    run = engine.run(workflow, run_id="r")
+    assert (run.state, states(run)["never"]) == ("failed", "cancelled")
+    run = engine.rerun("r", from_="broken", run_id="again")
+    assert (run.state, states(run)) == ("running", {"broken": "completed", "never": "waiting"})
+
+
 @pytest.mark.parametrize(
     ("step", "error"), [("nobody", NotFoundError), ("a/b", NotFoundError), ("@finally/x", UsageError)]
 )
@@ -438,6 +448,7 @@ def test_a_child_run_that_is_waited_for_begins_anew_as_a_child_of_the_new_run(en
 
 def test_signals_stay_with_the_steps_that_took_them(engine: Driver) -> None:
     workflow = Workflow("signals")
+    add(workflow, "zero", lambda: 0)
     workflow.wait("one", event="go")
     workflow.wait("two", event="go", needs=["one"])
     workflow.wait("end", event="end", needs=["two"])
@@ -450,8 +461,11 @@ def test_signals_stay_with_the_steps_that_took_them(engine: Driver) -> None:
     run = engine.rerun("r", from_="two", run_id="again")
     assert [run.steps[name].output for name in ("one", "two")] == ["first", "third"]  # nobody had taken that one
     assert [step.path for step in run.waiting] == ["end"]  # that signal was taken
-    at = next(e.seq for e in engine.events("r") if e.kind == "step.complete")
+    at = next(e.seq for e in engine.events("r") if e.kind == "step.complete" and e.step == "one")
     assert engine.fork("r", at=at, run_id="f", until="waiting").steps["one"].output == "first"
+    other = engine.rerun("r", from_="zero", run_id="other")  # whose records stood before the signals
+    assert (other.state, list(other._fold.signals)) == ("completed", [("go", None)])
+    assert len(other._fold.signals["go", None]) == 1
 
 
 def test_a_secret_input_is_looked_for_again(world: World) -> None:
@@ -474,6 +488,8 @@ def test_a_secret_input_is_looked_for_again(world: World) -> None:
     second.core.library.bring(make().content_hash, make().functions)
     run = second.fork("r", at=2, set={"inputs.token": "hunter2222"}, run_id="f")
     assert (run.state, run.steps["a"].output) == ("completed", 10)
+    assert run.forked is not None
+    assert run.forked.edits == ""  # not even a digest of it
     assert b"hunter" not in b"".join(record.data for record in world.inner().records("f"))
 
 
