@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from statemachine_flow.builder import Ref, Workflow, load
     from statemachine_flow.editing import Document, edit
     from statemachine_flow.engine.asynchronous import AsyncEngine
+    from statemachine_flow.engine.checkpoints import Checkpoint
     from statemachine_flow.engine.sync import Engine
     from statemachine_flow.engine.view import Event, Run, StepView
     from statemachine_flow.lifecycle import RunState, StepState
@@ -56,6 +57,7 @@ __all__ = [
     "AgentRequest",
     "AsyncEngine",
     "Budget",
+    "Checkpoint",
     "CheckpointPolicy",
     "Document",
     "Engine",
@@ -89,6 +91,7 @@ _HOMES = {
     "AgentRequest": "agents",
     "AsyncEngine": "engine.asynchronous",
     "Budget": "model",
+    "Checkpoint": "engine.checkpoints",
     "CheckpointPolicy": "model",
     "Document": "editing",
     "Engine": "engine.sync",

@@ -17,6 +17,7 @@ KINDS: Final[Mapping[str, str]] = {
     "usage.ambiguous": "a run was named by a prefix that several runs share",
     "usage.closed": "the engine or store was already closed",
     "usage.forked": "the handle was made before a fork and belongs to the parent process",
+    "usage.edit": "something cannot be set in the copy of a run",
     "usage.extra": "an optional package is needed and not installed",
     "usage.output": "what a command prints cannot be written",
     "definition.agent": "an agent that the engine was not given",

@@ -25,8 +25,8 @@ from statemachine_flow.cli.signals import Interruption
 from statemachine_flow.cli.stores import command_line
 from statemachine_flow.cli.times import span
 from statemachine_flow.cli.waiting import uncertain_lines, waiting_lines
-from statemachine_flow.engine.asynchronous import EventListener
 from statemachine_flow.engine.length import MAX_RECORDS
+from statemachine_flow.engine.operations import EventListener
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.view import Run
 from statemachine_flow.errors import ConflictError, StoreError, UsageError

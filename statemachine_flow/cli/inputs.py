@@ -53,6 +53,39 @@ def read_fields(form: Mapping[str, Mapping[str, Any]], pairs: Iterable[str]) -> 
     return _read_pairs(pairs, {name: str(field["type"]) for name, field in form.items()}, "--form", "field")
 
 
+def read_edits(types: Mapping[str, str], pairs: Iterable[str]) -> dict[str, Any]:
+    """What `--set` changes in the copy of a run.
+
+    Args:
+        types: name of an input -> its type.
+        pairs: `path=value` each.
+
+    Returns:
+        Path -> value: text for inputs that take text, else what the text is as JSON, or itself if it is none.
+
+    Raises:
+        click.UsageError: one of them is no pair.
+
+    Example:
+        >>> read_edits({"n": "string"}, ["inputs.n=5", "steps.a.output.x=5", "steps.a.output.y=five"])
+        {'inputs.n': '5', 'steps.a.output.x': 5, 'steps.a.output.y': 'five'}
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        path, equals, text = pair.partition("=")
+        if not equals or not path:
+            _refuse(f"{pair!r} is not path=value", "--set")
+        if types.get(path.removeprefix("inputs.")) in _AS_TEXT and path.startswith("inputs."):
+            values[path] = text
+            continue
+        try:
+            found = read_text(f'{{"value": {text}}}', format="json", name="--set")[0]
+        except DefinitionError:
+            found = {}
+        values[path] = found["value"] if set(found) == {"value"} else text
+    return values
+
+
 def _read_pairs(pairs: Iterable[str], types: Mapping[str, str], option: str, noun: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for pair in pairs:

@@ -16,7 +16,7 @@ from rich.text import Text
 from statemachine_flow.cli.output import STATE_COLOURS, sanitize
 from statemachine_flow.cli.progress import STATE_AFTER, message_of, waits_text
 from statemachine_flow.cli.times import span
-from statemachine_flow.engine.asynchronous import EventListener
+from statemachine_flow.engine.operations import EventListener
 from statemachine_flow.engine.view import Event
 from statemachine_flow.journal import is_top
 from statemachine_flow.lifecycle import STEP_AT_REST

@@ -73,6 +73,18 @@ def run_argument(command: _F) -> _F:
     return click.argument("run", metavar="RUN", type=TEXT)(command)
 
 
+def reason_option(command: _F) -> _F:
+    """`--reason`, where none is needed."""
+    return click.option("--reason", metavar="TEXT", default="", type=TEXT, help="Why, for the journal.")(command)
+
+
+def by_option(command: _F) -> _F:
+    """`--by`: who gives a command, where it is not the user of this shell."""
+    return click.option(
+        "--by", metavar="NAME", type=TEXT, help="Who asks, for the journal. By default the user of this shell."
+    )(command)
+
+
 def examples(*lines: str) -> str:
     """The end of a command's help: lines to copy."""
     return "\n".join(["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])

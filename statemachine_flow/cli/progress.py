@@ -14,7 +14,7 @@ from typing import Final, final
 from statemachine_flow.cli.describe import error_text
 from statemachine_flow.cli.output import paint_state, sanitize, say
 from statemachine_flow.cli.times import clock_time, span
-from statemachine_flow.engine.asynchronous import EventListener
+from statemachine_flow.engine.operations import EventListener
 from statemachine_flow.engine.view import Event
 from statemachine_flow.lifecycle import STEP_EDGES
 

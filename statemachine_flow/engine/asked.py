@@ -83,13 +83,37 @@ def _decide(target: Target, reason: str, by: str | None, data: Mapping[str, Any]
     )
 
 
-def _resolve(target: Target, _reason: str, by: str | None, data: Mapping[str, Any]) -> None:
+#: What somebody said of an attempt, for the journal.
+_SAID: Final[Mapping[str, str]] = {
+    "completed": "took effect",
+    "failed": "failed",
+    "retry": "took no effect and begins again",
+}
+
+
+def _resolve(target: Target, reason: str, by: str | None, data: Mapping[str, Any]) -> None:
     path, as_ = data["step"], data["as"]
     outside.require_cut_off(target.decider, target.decider.node(path))
     outcome = target.as_completed(target.decider.node(path), data["output"]) if as_ == "completed" else None
-    target.tell(lambda decider, now: decider.resolve(now, path, as_, outcome, by))
+    said = f"step '{path}' {_SAID[as_]}" + (f": {reason}" if reason else "")
+
+    def change(decider: Decider, now: int) -> None:
+        decider.note(now, said, by=by)
+        decider.resolve(now, path, as_, outcome, by)
+
+    target.tell(change)
 
 
+def _quarantine(target: Target, reason: str, by: str | None, _data: Mapping[str, Any]) -> None:
+    target.tell(lambda decider, now: decider.quarantine(now, reason, by))
+
+
+def _checkpoint(target: Target, reason: str, by: str | None, data: Mapping[str, Any]) -> None:
+    target.tell(lambda decider, now: decider.note(now, reason, label=data["label"], by=by))
+
+
+#: Requests that stay until the run has come to rest: should its owner die on the way, the next one goes on with them.
+LASTING: Final = frozenset({"quarantine"})
 #: What can be asked -> how it is done.
 ACTIONS: Final[Mapping[str, Callable[[Target, str, str | None, Mapping[str, Any]], None]]] = {
     "cancel": _cancel,
@@ -98,6 +122,8 @@ ACTIONS: Final[Mapping[str, Callable[[Target, str, str | None, Mapping[str, Any]
     "signal": _signal,
     "decide": _decide,
     "resolve": _resolve,
+    "quarantine": _quarantine,
+    "checkpoint": _checkpoint,
 }
 
 

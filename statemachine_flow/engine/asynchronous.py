@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, Self, final, get_args
 
 from statemachine_flow.agents import Agent, Agents
@@ -14,15 +14,15 @@ from statemachine_flow.engine import control, entry, reading
 from statemachine_flow.engine.control import Until
 from statemachine_flow.engine.core import Core
 from statemachine_flow.engine.length import MAX_RECORDS
+from statemachine_flow.engine.operations import EventListener, Operations, as_listener
 from statemachine_flow.engine.outcome import clean_text
 from statemachine_flow.engine.owner import LEASE_SECONDS
 from statemachine_flow.engine.takeover import Recovery, recover
-from statemachine_flow.engine.view import Event, Run, event_of
+from statemachine_flow.engine.view import Event, Run
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import UsageError
 from statemachine_flow.executors.process import inherited_env
 from statemachine_flow.functions import Function, Functions, imported_now
-from statemachine_flow.journal import Record
 from statemachine_flow.secrets import SecretSource
 from statemachine_flow.steps.base import StandIn
 from statemachine_flow.stores import open_store
@@ -33,12 +33,11 @@ _EVENT_LENGTH: Final = 200
 
 #: What can be said of an attempt that was cut off.
 Resolution = Literal["completed", "failed", "retry"]
-EventListener = Callable[[Event], None]
 WorkflowLike = Workflow | str | os.PathLike[str]
 
 
 @final
-class AsyncEngine:
+class AsyncEngine(Operations):
     """Runs workflows on the event loop it is used on, durable in a store.
 
     Args:
@@ -205,6 +204,7 @@ class AsyncEngine:
         run_id: str,
         *,
         take_over: bool = False,
+        reason: str = "",
         by: str | None = None,
         on_event: EventListener | None = None,
         until: Until = "waiting",
@@ -214,6 +214,7 @@ class AsyncEngine:
         Args:
             run_id: the run.
             take_over: do not ask whether its owner still lives; for an owner on another host that is known dead.
+            reason: for the journal, of a run that was paused.
             by: who asks, for the journal.
             on_event: see `start`.
             until: see `wait`.
@@ -227,8 +228,8 @@ class AsyncEngine:
                 `run.uncertain` if it was paused for a step of which somebody has to say whether it took effect,
                 `run.limit` if its journal is full.
         """
-        listener = _as_listener(on_event)
-        worker = await control.resume(self._core, run_id, by, listener, take_over=take_over)
+        listener = as_listener(on_event)
+        worker = await control.resume(self._core, run_id, reason, by, listener, take_over=take_over)
         return await control.rest(self._core, worker, until)
 
     async def recover(self, *, by: str | None = None, on_event: EventListener | None = None) -> Recovery:
@@ -245,7 +246,7 @@ class AsyncEngine:
         Returns:
             Which runs were taken, and which could not be.
         """
-        return await recover(self._core, by and clean_text(by), _as_listener(on_event))
+        return await recover(self._core, by and clean_text(by), as_listener(on_event))
 
     async def retry(
         self,
@@ -253,6 +254,7 @@ class AsyncEngine:
         *,
         step: str | None = None,
         item: str | None = None,
+        reason: str = "",
         by: str | None = None,
         on_event: EventListener | None = None,
         until: Until = "waiting",
@@ -263,6 +265,7 @@ class AsyncEngine:
             run_id: the run.
             step: the path of the one failed step that begins anew; the failures of others stay as they are.
             item: with `step`, the key of the one item of it.
+            reason: for the journal.
             by: who asks, for the journal.
             on_event: see `start`.
             until: see `wait`.
@@ -272,7 +275,7 @@ class AsyncEngine:
             ConflictError: it has not failed.
             UsageError: an item without its step.
         """
-        worker = control.retry(self._core, run_id, step, item, by, _as_listener(on_event))
+        worker = control.retry(self._core, run_id, step, item, reason, by, as_listener(on_event))
         return await control.rest(self._core, worker, until)
 
     async def wait(self, run_id: str, *, until: Until = "waiting") -> Run:
@@ -288,55 +291,6 @@ class AsyncEngine:
             ConflictError: `run.state`: nobody works on it, so waiting would have no end.
         """
         return await control.wait(self._core, run_id, until)
-
-    # --- control
-
-    async def pause(
-        self,
-        run_id: str,
-        *,
-        interrupt: bool = False,
-        reason: str = "",
-        by: str | None = None,
-        timeout: float | None = None,
-    ) -> Run:
-        """Let no new attempt begin; those under way finish, or are stopped with `interrupt`.
-
-        Args:
-            run_id: the run, worked on here or in another process.
-            interrupt: stop what is under way.
-            reason: for the journal.
-            by: who asks, for the journal.
-            timeout: how long to wait for another process to act on it, in seconds; None waits until it has.
-
-        Returns:
-            The run once nothing of it is under way; it is not paused yet if the timeout came first, and will be.
-
-        Raises:
-            NotFoundError: no such run.
-            ConflictError: `run.state`: it is at rest for good, or came to rest first.
-        """
-        return await control.pause(self._core, run_id, reason, by, timeout, interrupt=interrupt)
-
-    async def cancel(
-        self, run_id: str, *, reason: str = "", by: str | None = None, timeout: float | None = None
-    ) -> Run:
-        """End a run, wherever it is worked on. Cancelling a cancelled run changes nothing.
-
-        Args:
-            run_id: the run.
-            reason: for the journal.
-            by: who asks, for the journal.
-            timeout: how long to wait for another process to act on it, in seconds; None waits until it has.
-
-        Returns:
-            The run; it is not at rest yet if the timeout came first, and will be cancelled all the same.
-
-        Raises:
-            NotFoundError: no such run.
-            ConflictError: `run.state`: it completed or was quarantined, or came to rest before it could be cancelled.
-        """
-        return await control.cancel(self._core, run_id, reason, by, timeout)
 
     # --- what the world has to say
 
@@ -410,7 +364,14 @@ class AsyncEngine:
         await self.approve(run_id, step, choice="reject", form=form, by=by, reason=reason, digest=digest)
 
     async def resolve(
-        self, run_id: str, step: str, as_: Resolution, *, output: Any = None, by: str | None = None
+        self,
+        run_id: str,
+        step: str,
+        as_: Resolution,
+        *,
+        output: Any = None,
+        reason: str = "",
+        by: str | None = None,
     ) -> None:
         """Say what became of an attempt of an `at_most_once` step that was cut off; it is durable when this returns.
 
@@ -419,6 +380,7 @@ class AsyncEngine:
             step: the path of the step.
             as_: `"completed"` with an output, `"failed"`, or `"retry"`: it took no effect.
             output: its result, if it completed.
+            reason: how that is known, for the journal.
             by: who says so, for the journal.
 
         Raises:
@@ -428,7 +390,8 @@ class AsyncEngine:
         """
         if as_ not in get_args(Resolution):
             raise UsageError(f"an attempt ends as {', '.join(get_args(Resolution))}, not as {as_!r}")
-        await entry.tell(self._core, run_id, "resolve", "", by, {"step": step, "as": as_, "output": output})
+        data = {"step": step, "as": as_, "output": output}
+        await entry.tell(self._core, run_id, "resolve", clean_text(reason), by, data)
 
     # --- reading
 
@@ -508,10 +471,4 @@ class AsyncEngine:
                 f"a run cannot be started while {name!r} is imported for another run",
                 hint='put the code that starts runs under `if __name__ == "__main__":`',
             )
-        return await entry.start(self._core, as_workflow(workflow), inputs or {}, run_id, _as_listener(on_event))
-
-
-def _as_listener(on_event: EventListener | None) -> Callable[[str, Record], None] | None:
-    if on_event is None:
-        return None
-    return lambda run_id, record: on_event(event_of(run_id, record))
+        return await entry.start(self._core, as_workflow(workflow), inputs or {}, run_id, as_listener(on_event))

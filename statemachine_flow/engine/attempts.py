@@ -28,8 +28,8 @@ from statemachine_flow.executors.orphans import mark_of
 from statemachine_flow.executors.thread import ThreadExecutor
 from statemachine_flow.expressions.values import to_text
 from statemachine_flow.functions import Functions
-from statemachine_flow.journal import RunFold
-from statemachine_flow.lifecycle import RunState
+from statemachine_flow.journal import ErrorInfo, RunFold
+from statemachine_flow.lifecycle import RUN_AT_REST, RunState
 from statemachine_flow.plan import Node
 from statemachine_flow.secrets import NO_SECRETS
 from statemachine_flow.steps.base import Attempt, ExecutableVerb, StandIn, StepContext
@@ -251,13 +251,21 @@ class Attempts:
         path = launch.node.path
         alive = self.alive.get(path)
         if alive is None or alive.launch is not launch:
-            return  # given up long ago; the journal has its end already
+            self._late(launch, outcome)
+            return
         del self.alive[path]
         _stop_timers(alive)
         if alive.own_timeout:
             late = timed_out(launch.node.step.timeout or 0, abandoned=outcome.abandoned)
             outcome = msgspec.structs.replace(late, usage=outcome.usage)
         self._work.hear(lambda decider, now: decider.ended(path, launch.attempt, outcome, now))
+
+    def _late(self, launch: Launch, outcome: Outcome) -> None:
+        """An attempt ended that was given up before: the journal has its end already, and gets only a remark."""
+        if outcome.status == "aborted" or self._work.finished.done() or self._work.fold.state in RUN_AT_REST:
+            return
+        said = f"attempt {launch.attempt} of step '{launch.node.path}' {outcome.status} after it was given up"
+        self._work.hear(lambda decider, now: decider.note(now, f"{said}: its result is dropped"))
 
     def _time_out(self, alive: _Alive) -> None:
         if not alive.context.stop_reason:
@@ -274,10 +282,11 @@ class Attempts:
         """Ask an attempt to end; some time after its grace stop waiting for it, whatever it does."""
         alive.context.stop_reason = reason
         alive.task.cancel()
-        give_up = Outcome(status="aborted")
+        left = f"it did not end within {self._means.grace:g} s and was left to itself"
         # A task that is cancelled before its first turn never takes one, and so never says that it ended.
         begun = inspect.getcoroutinestate(alive.task.get_coro()) != inspect.CORO_CREATED  # type: ignore[arg-type]  # _run
         patience = self._means.grace + _PATIENCE if begun else 0.0
+        give_up = Outcome(status="aborted", error=ErrorInfo("step.failed", "Abandoned", left) if begun else None)
         alive.timers.append(self._means.clock.call_later(patience, lambda: self._ended(alive.launch, give_up)))
 
 

@@ -267,10 +267,12 @@ class Core:
         self.watch.grant_all(worker)  # before anything begins that was asked to end
         return worker
 
-    def go_on(self, worker: Worker, by: str | None) -> None:
+    def go_on(self, worker: Worker, by: str | None, reason: str = "") -> None:
         """Let a run take up where it stopped."""
+        if worker.fold.state == RunState.PENDING:
+            worker.tell(Decider.start)
         if worker.fold.state == RunState.PAUSED:
-            worker.tell(lambda decider, now: decider.resume(now, by))
+            worker.tell(lambda decider, now: decider.resume(now, by, reason))
         if worker.fold.state == RunState.RUNNING:
             check_code(self.library, worker)
             worker.start_clock()

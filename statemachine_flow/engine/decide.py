@@ -29,8 +29,8 @@ from statemachine_flow.engine.length import MAX_RECORDS
 from statemachine_flow.engine.outcome import Outcome
 from statemachine_flow.engine.rules import AT_WORK, CANCELLED, Names, Rules
 from statemachine_flow.errors import ConflictError, NotFoundError
-from statemachine_flow.journal import Created, ErrorInfo, Reason, RunFold, RunRetried, RunStarted
-from statemachine_flow.lifecycle import RUN_AT_REST
+from statemachine_flow.journal import Created, ErrorInfo, Note, Reason, RunFold, RunRetried, RunStarted
+from statemachine_flow.lifecycle import RUN, RUN_AT_REST
 from statemachine_flow.plan import Node, Plan
 
 
@@ -48,6 +48,8 @@ class Decider(Rules):
 
     def __init__(self, plan: Plan, fold: RunFold, names: Names, rng: Any, *, max_records: int = MAX_RECORDS) -> None:
         super().__init__(plan, fold, names, rng, max_records=max_records)
+        #: Why the run is to be set aside, while what is under way still ends.
+        self.aside: Reason | None = None
         unwind.open_again(self)
 
     def look_again(self) -> None:
@@ -103,6 +105,10 @@ class Decider(Rules):
             deadline: of the run that started it.
         """
         self.decision.records.append(self.fold.add("run.create", created, now))
+        self.start(now, deadline)
+
+    def start(self, now: int, deadline: int | None = None) -> None:
+        """A run that was created starts; see `begin`."""
         ends = [end for end in (self._deadline(now), deadline) if end is not None]
         self.add("run.start", RunStarted(deadline=min(ends, default=None)), now)
         advance(self, now)
@@ -131,16 +137,18 @@ class Decider(Rules):
             return
         node = self.frontier.nodes[path]
         if outcome.status == "aborted" and not self.frontier.is_stopped(node):
-            recovery.interrupted(self, node, "the attempt was stopped", now)
+            recovery.interrupted(self, node, f"the attempt was stopped{_left(outcome)}", now)
             self.pause_if_uncertain(now)
         else:
             self.frontier.ended(node)
             if outcome.status == "aborted":
-                self.add("step.cancel", Reason(reason=self.stop_reason(node)), now, path)
+                self.add("step.cancel", Reason(reason=f"{self.stop_reason(node)}{_left(outcome)}"), now, path)
                 endings.settle(self, node, now)
             else:
                 endings.finish(self, node, outcome, now)
         advance(self, now)
+        if self.aside is not None:
+            self._set_aside(now)
 
     def child_ended(self, path: str, run_id: str, outcome: Outcome, now: int, *, ended_at: int | None = None) -> None:
         """The child run of a step came to rest, when `ended_at` says; one that is not waited for changes nothing."""
@@ -200,9 +208,15 @@ class Decider(Rules):
         """Give up the attempts that a paused run still waits for."""
         self.abort_alive("interrupt", "interrupt")
 
-    def resume(self, now: int, by: str | None) -> None:
-        """A paused run goes on."""
-        self.add("run.resume", Reason(by=by), now)
+    def resume(self, now: int, by: str | None, reason: str = "") -> None:
+        """A paused run goes on.
+
+        Raises:
+            ConflictError: `run.state`: it is about to be quarantined.
+        """
+        if self.aside is not None:
+            raise ConflictError("the run is being quarantined: it cannot resume", run=self.fold.id)
+        self.add("run.resume", Reason(reason=reason, by=by), now)
         # Every timer is set again, and a step whose timer fell due before the pause must not be in line twice.
         self.look_again()
         self.set_timers()
@@ -225,26 +239,50 @@ class Decider(Rules):
             recovery.follow_children(self)  # those of handlers go on
         advance(self, now)
 
-    def retry(self, now: int, by: str | None, only: str | None = None) -> None:
+    def retry(self, now: int, by: str | None, only: str | None = None, *, reason: str = "") -> None:
         """A failed run goes on: what failed, was cancelled, or was skipped because of that, begins anew.
 
         Args:
             now: the time.
             by: who asked.
             only: the path of the one failed step or item that does; None for all.
+            reason: why.
         """
-        reason = "" if only is None else f"only {only}"
+        reason = "; ".join(filter(None, ["" if only is None else f"only {only}", reason]))
         self.add("run.retry", RunRetried(reason=reason, by=by, deadline=self._deadline(now)), now)
         resets.reset_for_retry(self, only, now)
         self.look_again()
 
     def quarantine(self, now: int, reason: str, by: str | None) -> None:
-        """Set the run aside; nothing may be alive."""
-        self.add("run.quarantine", Reason(reason=reason, by=by), now)
+        """Set the run aside, once what is under way has ended; that is told to stop now.
 
-    def note(self, now: int, text: str) -> None:
-        """Keep a remark in the journal."""
-        self.add("run.note", Reason(reason=text), now)
+        Raises:
+            ConflictError: `run.state`.
+        """
+        if "quarantine" not in RUN.allowed(self.fold.state):
+            raise ConflictError(f"the run is {self.fold.state}: it cannot be quarantined", run=self.fold.id)
+        self.aside = Reason(reason=reason, by=by)
+        if self.fold.state == "running" and not self.is_still:
+            self.pause(now, f"to be quarantined: {reason}", by, interrupt=True)
+        else:
+            self.interrupt()
+            self._set_aside(now)
+
+    def _set_aside(self, now: int) -> None:
+        """Let a run that is to be quarantined be so, if nothing of it is under way any more."""
+        if self.aside is not None and self.is_still and "quarantine" in RUN.allowed(self.fold.state):
+            reason, self.aside = self.aside, None
+            self.add("run.quarantine", reason, now)
+
+    def note(self, now: int, text: str, *, label: str = "", by: str | None = None) -> None:
+        """Keep a remark in the journal, or mark this point with a label.
+
+        Raises:
+            ConflictError: `run.state`: the run is over.
+        """
+        if self.fold.state in RUN.terminal:
+            raise ConflictError(f"the run is {self.fold.state}: nothing goes on from there", run=self.fold.id)
+        self.add("run.note", Note(reason=text, by=by, label=label), now)
 
     # --- what the world has to say
 
@@ -324,3 +362,8 @@ class Decider(Rules):
             self.decision.verifications.extend(nodes)
         else:
             self.pause(now, f"uncertain: {', '.join(node.path for node in nodes)}", None, interrupt=False)
+
+
+def _left(outcome: Outcome) -> str:
+    """What is to be said of an attempt that was given up without its having ended; "" of one that did end."""
+    return f"; {outcome.error.message}" if outcome.error is not None else ""

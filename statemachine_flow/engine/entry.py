@@ -107,9 +107,9 @@ def _difference(created: Created, content_hash: str, values: bytes) -> str | Non
     return f"other inputs ({', '.join(name for name in now if before.get(name) != now[name])})"
 
 
-async def go_on(core: Core, worker: Worker, by: str | None) -> None:
+async def go_on(core: Core, worker: Worker, by: str | None, reason: str = "") -> None:
     """Take up a run where it stopped."""
-    core.go_on(worker, by)
+    core.go_on(worker, by, reason)
     await asyncio.shield(worker.durable)  # a caller that gives up does not give up for others
 
 

@@ -54,9 +54,9 @@ class Ownership:
         """
         owner = row.owner
         # A run that is its own without a worker is one this engine lost, such as by a full disk.
-        if owner is not None and owner != self.me and not take_over and not self.observer.is_gone(owner):
+        if owner is not None and not take_over and self.is_elsewhere(row):
             raise ConflictError(
-                f"process {owner.pid} on {owner.host} is working on the run",
+                f"the run is {row.state}, and process {owner.pid} on {owner.host} works on it",
                 kind="run.owned",
                 run=row.id,
                 hint="wait for it, or cancel the run",
@@ -65,6 +65,10 @@ class Ownership:
         if not self._store.claim(row.id, row.epoch, self.me):
             raise ConflictError("another process took the run first", kind="run.owned", run=row.id)
         return row.epoch + 1
+
+    def is_elsewhere(self, row: RunRow) -> bool:
+        """Whether somebody else who is there works on a run."""
+        return row.owner is not None and row.owner != self.me and not self.observer.is_gone(row.owner)
 
     def is_left(self, row: RunRow) -> bool:
         """Whether a run has an owner that is gone."""

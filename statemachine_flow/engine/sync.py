@@ -13,9 +13,11 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
-from statemachine_flow.engine.asynchronous import AsyncEngine, EventListener, Resolution, WorkflowLike
+from statemachine_flow.engine.asynchronous import AsyncEngine, Resolution, WorkflowLike
 from statemachine_flow.engine.control import Until
 from statemachine_flow.engine.ids import new_run_id
+from statemachine_flow.engine.operations import EventListener
+from statemachine_flow.engine.sync_operations import SyncOperations
 from statemachine_flow.engine.takeover import Recovery
 from statemachine_flow.engine.view import Event, Run
 from statemachine_flow.errors import SmfError, UsageError
@@ -26,7 +28,7 @@ from statemachine_flow.stores.base import RunRow, Store
 T = TypeVar("T")
 
 
-class Engine:
+class Engine(SyncOperations):
     """Runs workflows, durable in a store.
 
     Args:
@@ -121,13 +123,17 @@ class Engine:
         run_id: str,
         *,
         take_over: bool = False,
+        reason: str = "",
         by: str | None = None,
         on_event: EventListener | None = None,
         until: Until = "waiting",
     ) -> Run:
         """See `AsyncEngine.resume`. Ctrl-C leaves the run paused, to be resumed."""
         return self._interruptible(
-            run_id, lambda engine: engine.resume(run_id, take_over=take_over, by=by, on_event=on_event, until=until)
+            run_id,
+            lambda engine: engine.resume(
+                run_id, take_over=take_over, reason=reason, by=by, on_event=on_event, until=until
+            ),
         )
 
     def retry(
@@ -136,6 +142,7 @@ class Engine:
         *,
         step: str | None = None,
         item: str | None = None,
+        reason: str = "",
         by: str | None = None,
         on_event: EventListener | None = None,
         until: Until = "waiting",
@@ -143,7 +150,9 @@ class Engine:
         """See `AsyncEngine.retry`. Ctrl-C leaves the run paused, to be resumed."""
         return self._interruptible(
             run_id,
-            lambda engine: engine.retry(run_id, step=step, item=item, by=by, on_event=on_event, until=until),
+            lambda engine: engine.retry(
+                run_id, step=step, item=item, reason=reason, by=by, on_event=on_event, until=until
+            ),
         )
 
     def recover(self, *, by: str | None = None, on_event: EventListener | None = None) -> Recovery:
@@ -191,29 +200,18 @@ class Engine:
         """See `AsyncEngine.reject`."""
         self._call(lambda engine: engine.reject(run_id, step, form=form, by=by, reason=reason, digest=digest))
 
-    def resolve(self, run_id: str, step: str, as_: Resolution, *, output: Any = None, by: str | None = None) -> None:
-        """See `AsyncEngine.resolve`."""
-        self._call(lambda engine: engine.resolve(run_id, step, as_, output=output, by=by))
-
-    # --- control
-
-    def pause(
+    def resolve(
         self,
         run_id: str,
+        step: str,
+        as_: Resolution,
         *,
-        interrupt: bool = False,
+        output: Any = None,
         reason: str = "",
         by: str | None = None,
-        timeout: float | None = None,
-    ) -> Run:
-        """See `AsyncEngine.pause`."""
-        return self._call(
-            lambda engine: engine.pause(run_id, interrupt=interrupt, reason=reason, by=by, timeout=timeout)
-        )
-
-    def cancel(self, run_id: str, *, reason: str = "", by: str | None = None, timeout: float | None = None) -> Run:
-        """See `AsyncEngine.cancel`."""
-        return self._call(lambda engine: engine.cancel(run_id, reason=reason, by=by, timeout=timeout))
+    ) -> None:
+        """See `AsyncEngine.resolve`."""
+        self._call(lambda engine: engine.resolve(run_id, step, as_, output=output, reason=reason, by=by))
 
     # --- reading
 

@@ -12,7 +12,7 @@ import attrs
 import msgspec
 
 from statemachine_flow.engine.results import Results
-from statemachine_flow.journal import ABSENT, Data, ErrorInfo, Record, RunFold, StepFold, Usage
+from statemachine_flow.journal import ABSENT, Data, ErrorInfo, Forked, Record, RunFold, StepFold, Usage
 from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState, StepState
 from statemachine_flow.plan import Level, Plan, PlannedStep
 from statemachine_flow.plan.nodes import item_path
@@ -131,6 +131,8 @@ class Run:
     seq: int
     #: The document's file, if it came from one.
     origin: str | None
+    #: Name of an input -> its type, as the workflow declares them.
+    declared_inputs: Mapping[str, str]
     _fold: RunFold
 
     @property
@@ -172,6 +174,11 @@ class Run:
     def parent(self) -> tuple[str, str] | None:
         """The run and the step that started this one."""
         return self._fold.created.parent
+
+    @property
+    def forked(self) -> Forked | None:
+        """The run whose records it began with, and the last of them; None for one that began by itself."""
+        return self._fold.created.forked
 
     @property
     def usage(self) -> Usage:
@@ -222,6 +229,7 @@ def view_of(plan: Plan, fold: RunFold, row: RunRow | None, store: Store) -> Run:
         owner=None if row is None else row.owner,
         seq=fold.seq,
         origin=created.origin,
+        declared_inputs={name: declared.type for name, declared in plan.definition.inputs.items()},
         fold=fold,
     )
 

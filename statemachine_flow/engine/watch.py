@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, final
 
 from statemachine_flow.clock import Clock, Timer
-from statemachine_flow.engine.asked import carry_out
+from statemachine_flow.engine.asked import LASTING, carry_out
 from statemachine_flow.engine.code import compare_code
 from statemachine_flow.engine.library import Library
 from statemachine_flow.engine.worker import Worker
@@ -99,9 +99,12 @@ class Watch:
     @staticmethod
     def _grant(worker: Worker, request: Request) -> None:
         """Do what was asked; a request the lifecycle refuses by now is answered by being dropped."""
-        if not worker.answer(request.id):
+        is_lasting = request.action in LASTING
+        if not worker.answer(request.id, later=is_lasting):
             return
         try:
             carry_out(worker, request.action, request.reason, request.by, request.data)
         except SmfError:
+            if is_lasting:
+                worker.drop(request.id)
             worker.host.changed(worker)

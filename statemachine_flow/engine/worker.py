@@ -111,13 +111,21 @@ class Worker:
         change(self.decider, self.host.clock.now())
         self.host.changed(self)
 
-    def answer(self, request_id: int) -> bool:
-        """The next write answers this request; False if it was answered before, and that write is still to come."""
+    def answer(self, request_id: int, *, later: bool = False) -> bool:
+        """The next write answers this request, or, with `later`, the one that ends the run.
+
+        Returns:
+            False if it was heard before, and that write is still to come.
+        """
         is_new = request_id not in self._heard
         self._heard.add(request_id)
-        if is_new:
+        if is_new and not later:
             self._answered.append(request_id)
         return is_new
+
+    def drop(self, request_id: int) -> None:
+        """The next write answers a request that was heard before."""
+        self._answered.append(request_id)
 
     async def kept(self) -> None:
         """Wait until everything decided so far is durable.

@@ -186,7 +186,8 @@ def _on_create(run: RunFold, data: Any, at: int) -> None:
 
 
 def _on_note(run: RunFold, data: Any, _at: int) -> None:
-    run.notes.append(data.reason)
+    if not data.label:  # that is a mark, not a remark about the run
+        run.notes.append(data.reason)
 
 
 def _on_signal(run: RunFold, data: Signalled, _at: int) -> None:

@@ -26,6 +26,18 @@ class Data(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     """Base of what a record says beyond its kind; stored as a MessagePack map without the defaults."""
 
 
+class Forked(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Where a run comes from that took over the beginning of another one."""
+
+    #: That run, and the last of its records that were looked at.
+    run: str
+    seq: int
+    #: The step from which on it was carried out anew; "" for an exact copy.
+    step: str = ""
+    #: Digest over what was edited in the copy, secrets left out; "" where nothing was.
+    edits: str = ""
+
+
 class Created(Data, frozen=True):
     """`run.create`: all a later process needs to go on with the run."""
 
@@ -49,6 +61,8 @@ class Created(Data, frozen=True):
     parent: tuple[str, str] | None = None
     #: How many runs stand above it.
     depth: int = 0
+    #: The run whose records it begins with; None for one that began by itself.
+    forked: Forked | None = None
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -71,6 +85,12 @@ class Reason(Data, frozen=True):
     reason: str = ""
     #: Who asked, where it was somebody.
     by: str | None = None
+
+
+class Note(Reason, frozen=True):
+    """`run.note`: a remark; with a label it marks a point that one wants to find again."""
+
+    label: str = ""
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -221,7 +241,7 @@ class BackedOff(Data, frozen=True):
 #: Kinds of records about a run that change no state.
 STATELESS: Final[Mapping[str, type[Data]]] = {
     "run.create": Created,
-    "run.note": Reason,
+    "run.note": Note,
     "run.signal": Signalled,
     "run.unwind": Unwinding,
 }

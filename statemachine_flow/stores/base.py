@@ -153,7 +153,8 @@ class Request(msgspec.Struct, frozen=True):
 
     id: int
     run_id: str
-    #: `cancel`, `pause`, `interrupt` (pause, and stop what is under way), `signal`, `decide` or `resolve`.
+    #: `cancel`, `pause`, `interrupt` (pause, and stop what is under way), `signal`, `decide`, `resolve`, `quarantine`
+    #: or `checkpoint`.
     action: str
     by: str
     reason: str

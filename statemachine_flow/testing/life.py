@@ -13,7 +13,8 @@ import attrs
 
 from statemachine_flow.agents import Agents
 from statemachine_flow.builder import Workflow
-from statemachine_flow.engine.asynchronous import AsyncEngine, EventListener
+from statemachine_flow.engine.asynchronous import AsyncEngine
+from statemachine_flow.engine.operations import EventListener
 from statemachine_flow.engine.view import Event, Run, StepView
 from statemachine_flow.errors import ConflictError, DefinitionError, Problem, UsageError
 from statemachine_flow.functions import FunctionError, Functions

@@ -55,7 +55,7 @@ RULES: Final[Mapping[str, str]] = {
     "input.type": "IN-3",
     "input.unknown": "IN-3",
     "input.value": "IN-3",
-    "run.limit": "SIG-1 JRN-5 LIM-1",
+    "run.limit": "SIG-1 JRN-8 LIM-1",
     "run.state": "SIG-1",
     "run.refused": "APR-2",
     "run.uncertain": "DLV-5",

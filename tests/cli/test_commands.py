@@ -65,7 +65,7 @@ def test_version_needs_nothing_that_only_commands_need(process: Any, command: li
 def test_the_shell_can_complete_commands_and_options(monkeypatch: pytest.MonkeyPatch, smf: Any) -> None:
     monkeypatch.setenv("_SMF_COMPLETE", "bash_complete")
     for words, wanted in [
-        ("smf re", {"recover", "resume", "retry", "reject", "resolve", "rehearse"}),
+        ("smf re", {"recover", "rehearse", "reject", "rerun", "resolve", "restore", "resume", "retry"}),
         ("smf resume --take", {"--take-over"}),
     ]:
         monkeypatch.setenv("COMP_WORDS", words)

@@ -15,7 +15,7 @@ from statemachine_flow.engine.view import Event, Run
 from statemachine_flow.lifecycle import RunState
 from statemachine_flow.model import RetryPolicy
 from statemachine_flow.steps.base import StepContext
-from tests.crash import loops, waits
+from tests.crash import copies, loops, waits
 from tests.crash.scene import RUN_ID, Operator, Scene, run_to_rest
 from tests.engine.harness import add
 
@@ -161,5 +161,5 @@ BASIC: tuple[Operator, ...] = (
     large_output,
 )
 SCENARIOS: dict[str, Operator] = {
-    operator.__name__: operator for operator in (*BASIC, *loops.OPERATORS, *waits.OPERATORS)
+    operator.__name__: operator for operator in (*BASIC, *loops.OPERATORS, *waits.OPERATORS, *copies.OPERATORS)
 }

@@ -87,6 +87,8 @@ def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callab
 FREE = {"pause", "cancel", "said_meanwhile", "paused_parent", "cancelled_parent", "cancelled_saga"}
 #: What is retried fails in its first attempt only, which a death may keep from failing.
 FREE |= {"group_with_retry", "schema"}
+#: When it is set aside; and a step of a copy that fails in its first attempt, as above.
+FREE |= {"quarantine", "fork", "rerun", "restore"}
 
 
 def undisturbed(new_store: Callable[[], Store], operator: Operator) -> tuple[Any, int, Any]:

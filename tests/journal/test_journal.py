@@ -18,6 +18,7 @@ from statemachine_flow.journal import (
     Data,
     ErrorInfo,
     Failed,
+    Note,
     Reason,
     Record,
     RunCompleted,
@@ -95,6 +96,7 @@ def data_of(draw: st.DrawFn, kind: str, fold: RunFold, step: str | None) -> Data
         return StepStarted(attempt=fold.step(step or "").attempt + 1)
     made: dict[type[Data], st.SearchStrategy[Any]] = {
         Reason: REASONS,
+        Note: st.builds(Note, reason=st.text(max_size=8), label=st.sampled_from(["", "mark"])),
         RunStarted: st.builds(RunStarted, deadline=TIMES),
         RunRetried: st.builds(RunRetried, deadline=TIMES),
         RunCompleted: st.builds(RunCompleted, outputs=RAWS),
@@ -243,8 +245,8 @@ def small() -> list[Record]:
         ("step.back_off", BackedOff(error=error, due=5), "a"),
         ("step.start", StepStarted(attempt=2), "a"),
         ("step.complete", StepCompleted(output=raw([1, "x"])), "a"),
-        ("run.note", Reason(reason="note", by="me"), None),
-        ("run.note", Reason(reason="note", by="me"), None),
+        ("run.note", Note(reason="note", by="me"), None),
+        ("run.note", Note(reason="note", by="me"), None),
         ("step.start", StepStarted(attempt=1), "b"),
         ("step.fail", Failed(error=error, optional=True), "b"),
         ("step.skip", StepSkipped(reason="because"), "c"),

@@ -15,7 +15,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from statemachine_flow.errors import StoreError, UsageError
-from statemachine_flow.journal import Created, Data, Reason, Record, RunFold, RunStarted, StepCompleted, StepStarted
+from statemachine_flow.journal import (
+    Created,
+    Data,
+    Note,
+    Reason,
+    Record,
+    RunFold,
+    RunStarted,
+    StepCompleted,
+    StepStarted,
+)
 from statemachine_flow.stores import open_store
 from statemachine_flow.stores.base import Beat, NewRun, Owner, RunFilter, RunRow, StepChange, Store, Write
 from statemachine_flow.stores.memory import MemoryStore
@@ -95,7 +105,7 @@ class Author:
 
     def note(self, text: str = "note", **fields: Any) -> Write:
         """One record that changes no state."""
-        return self.write(("run.note", Reason(reason=text), None), **fields)
+        return self.write(("run.note", Note(reason=text), None), **fields)
 
 
 @pytest.fixture(params=["memory", "sqlite"])

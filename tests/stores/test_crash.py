@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 #: Commits notes for ever, to four runs in turn, and says which after each: `run seq`.
 WRITER = """
 import sys
-from statemachine_flow.journal import Reason, RunFold
+from statemachine_flow.journal import Note, RunFold
 from statemachine_flow.stores.base import Write
 from statemachine_flow.stores.sqlite import SqliteStore
 
@@ -34,7 +34,7 @@ while True:
     batch = []
     for fold in folds.values():
         seq = fold.seq
-        records = [fold.add("run.note", Reason(reason="x" * (fold.seq % 700)), 1) for _ in range(3)]
+        records = [fold.add("run.note", Note(reason="x" * (fold.seq % 700)), 1) for _ in range(3)]
         batch.append(Write(run_id=fold.id, epoch=1, seq=seq, records=records, updated_at=fold.seq))
     assert store.commit(batch) == []
     print(*(fold.seq for fold in folds.values()), flush=True)

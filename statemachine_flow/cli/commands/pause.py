@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from statemachine_flow.cli.actor import actor
-from statemachine_flow.cli.control import control_options, tell_change
-from statemachine_flow.cli.options import common_options, db_option, examples, run_argument
+from statemachine_flow.cli.control import Asked, control_options, tell_change
+from statemachine_flow.cli.options import common_options, db_option, examples, reason_option, run_argument
 from statemachine_flow.cli.output import sanitize, say
 from statemachine_flow.cli.stores import command_line, working_engine
 
@@ -14,10 +13,11 @@ from statemachine_flow.cli.stores import command_line, working_engine
 @click.command("pause", epilog=examples("smf pause @last --reason 'waiting for the release'"))
 @run_argument
 @click.option("--interrupt", is_flag=True, help="Stop the steps under way instead of letting them finish.")
+@reason_option
 @control_options
 @db_option
 @common_options
-def command(*, run: str, interrupt: bool, reason: str, timeout: float, db: str | None, as_json: bool) -> int:
+def command(*, run: str, interrupt: bool, reason: str, asked: Asked, db: str | None, as_json: bool) -> int:
     """Let a run come to rest; `resume` goes on with it.
 
     RUN is an id, the beginning of one, or @last. If another process works on the run it is asked to pause it; if that
@@ -25,8 +25,8 @@ def command(*, run: str, interrupt: bool, reason: str, timeout: float, db: str |
     """
     with working_engine(db) as engine:
         before = engine.get(engine.find(run))
-        after = engine.pause(before.id, interrupt=interrupt, reason=reason, by=actor(), timeout=timeout)
-    code = tell_change(before, after, "paused", as_json=as_json)
+        after = engine.pause(before.id, interrupt=interrupt, reason=reason, **asked.options())
+    code = tell_change(before, after, "paused", asked, as_json=as_json)
     if not as_json:
         say(f"go on with: {sanitize(command_line('resume', after.id, db))}")
     return code

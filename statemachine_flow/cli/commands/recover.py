@@ -19,7 +19,7 @@ from statemachine_flow.cli.progress import Lines
 from statemachine_flow.cli.signals import Interruption
 from statemachine_flow.cli.stores import working_engine
 from statemachine_flow.cli.times import clock_time
-from statemachine_flow.engine.asynchronous import EventListener
+from statemachine_flow.engine.operations import EventListener
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.takeover import Recovery
 from statemachine_flow.engine.view import Event, Run

@@ -7,7 +7,15 @@ from typing import Any, cast
 import click
 
 from statemachine_flow.cli.actor import actor
-from statemachine_flow.cli.options import TEXT, common_options, db_option, examples, run_argument
+from statemachine_flow.cli.options import (
+    TEXT,
+    by_option,
+    common_options,
+    db_option,
+    examples,
+    reason_option,
+    run_argument,
+)
 from statemachine_flow.cli.outside import naming_steps, read_json, tell
 from statemachine_flow.cli.stores import working_engine
 from statemachine_flow.errors import UsageError
@@ -27,9 +35,13 @@ from statemachine_flow.errors import UsageError
     help="It took effect; it failed; or it took no effect and begins again.",
 )
 @click.option("--output", metavar="JSON", type=TEXT, help="With --as completed: the step's output.")
+@reason_option
+@by_option
 @db_option
 @common_options
-def command(*, run: str, step: str, as_: str, output: str | None, db: str | None, as_json: bool) -> None:
+def command(
+    *, run: str, step: str, as_: str, output: str | None, reason: str, by: str | None, db: str | None, as_json: bool
+) -> None:
     """Say what became of a step that was cut off.
 
     RUN is an id, the beginning of one, or @last. Steps with `delivery = "at_most_once"` never begin again by
@@ -41,5 +53,5 @@ def command(*, run: str, step: str, as_: str, output: str | None, db: str | None
     with working_engine(db) as engine:
         found = engine.get(engine.find(run))
         with naming_steps(found, step, db):
-            engine.resolve(found.id, step, cast(Any, as_), output=value, by=actor())
+            engine.resolve(found.id, step, cast(Any, as_), output=value, reason=reason, by=by or actor())
         tell(engine, found, f"step {step} of run {found.id} counts as {as_}", db, as_json=as_json)

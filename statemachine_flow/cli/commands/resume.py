@@ -8,7 +8,7 @@ import click
 
 from statemachine_flow.cli.actor import actor
 from statemachine_flow.cli.carry import add_import_folders, carry, engine_options, errand_of
-from statemachine_flow.cli.options import common_options, db_option, examples, run_argument
+from statemachine_flow.cli.options import by_option, common_options, db_option, examples, reason_option, run_argument
 from statemachine_flow.cli.stores import working_engine
 
 
@@ -16,6 +16,8 @@ from statemachine_flow.cli.stores import working_engine
 @run_argument
 @click.option("--take-over", is_flag=True, help="Take the run from an owner on another host that is known to be dead.")
 @click.option("--strict", is_flag=True, help="Pause instead of going on if the code of a step's function changed.")
+@reason_option
+@by_option
 @engine_options
 @db_option
 @common_options
@@ -24,6 +26,8 @@ def command(
     run: str,
     take_over: bool,
     strict: bool,
+    reason: str,
+    by: str | None,
     engine_arguments: dict[str, Any],
     db: str | None,
     as_json: bool,
@@ -38,6 +42,6 @@ def command(
         return carry(
             engine,
             errand_of(found, db),
-            lambda hear: engine.resume(found.id, take_over=take_over, by=actor(), on_event=hear),
+            lambda hear: engine.resume(found.id, take_over=take_over, reason=reason, by=by or actor(), on_event=hear),
             as_json=as_json,
         )

@@ -8,7 +8,15 @@ import click
 
 from statemachine_flow.cli.actor import actor
 from statemachine_flow.cli.carry import add_import_folders, carry, engine_options, errand_of
-from statemachine_flow.cli.options import TEXT, common_options, db_option, examples, run_argument
+from statemachine_flow.cli.options import (
+    TEXT,
+    by_option,
+    common_options,
+    db_option,
+    examples,
+    reason_option,
+    run_argument,
+)
 from statemachine_flow.cli.stores import working_engine
 
 
@@ -16,6 +24,8 @@ from statemachine_flow.cli.stores import working_engine
 @run_argument
 @click.option("--step", metavar="STEP", type=TEXT, help="Only this failed step; other failures stay as they are.")
 @click.option("--item", metavar="KEY", type=TEXT, help="With --step: only the item with this key.")
+@reason_option
+@by_option
 @engine_options
 @db_option
 @common_options
@@ -24,6 +34,8 @@ def command(
     run: str,
     step: str | None,
     item: str | None,
+    reason: str,
+    by: str | None,
     engine_arguments: dict[str, Any],
     db: str | None,
     as_json: bool,
@@ -38,6 +50,6 @@ def command(
         return carry(
             engine,
             errand_of(found, db),
-            lambda hear: engine.retry(found.id, step=step, item=item, by=actor(), on_event=hear),
+            lambda hear: engine.retry(found.id, step=step, item=item, reason=reason, by=by or actor(), on_event=hear),
             as_json=as_json,
         )

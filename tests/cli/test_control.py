@@ -1,0 +1,134 @@
+"""Control of a run that another process works on, from a shell; and new runs of old ones."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Smf, Start
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="FIFOs and process groups")
+
+#: Words of a command -> its exit code, and what it says, while another process works on the run.
+ELSEWHERE = {
+    ("resume", "r"): (5, "the run is running, and process"),
+    ("retry", "r"): (5, "the run is running, and process"),
+    ("checkpoint", "r", "--label", "here"): (0, "is marked here"),
+    ("pause", "r", "--no-wait"): (0, "was asked and will bring it to paused"),
+    ("pause", "r", "--interrupt", "--by", "ann"): (0, "run r is paused"),
+    ("cancel", "r", "--reason", "wrong"): (0, "run r is cancelled"),
+    ("quarantine", "r", "--reason", "odd"): (0, "run r is quarantined"),
+}
+
+
+@POSIX
+@pytest.mark.parametrize("words", ELSEWHERE, ids="-".join)
+def test_a_run_of_another_process_is_controlled_from_a_shell(
+    words: tuple[str, ...], start: Start, folder: Path, process: Smf
+) -> None:
+    running = start("run", "sleeping.toml", "--run-id", "r", "--grace", "2s")
+    with (folder / "began").open() as step:
+        step.readline()
+        done = process(*words)
+        code, said = ELSEWHERE[words]
+        assert (done.code, said in done.err) == (code, True), done.err
+        if code:
+            assert str(running.pid) in done.err
+        if words[0] in ("cancel", "quarantine") or "--interrupt" in words:
+            step.read()  # which ends once nothing of the step is left
+            running.communicate(timeout=60)
+
+
+@POSIX
+def test_g10_a_command_that_traps_term_is_killed_and_its_run_cancelled(
+    start: Start, folder: Path, process: Smf
+) -> None:
+    text = "trap '' TERM; exec 3> began; echo up >&3; while :; do sleep 600; done"
+    (folder / "deaf.toml").write_text(f'dsl = "1"\nname = "deaf"\nsteps.a.run = "{text}"\n')
+    running = start("run", "deaf.toml", "--run-id", "r", "--grace", "300ms")
+    with (folder / "began").open() as step:
+        step.readline()
+        done = process("cancel", "r")
+        step.read()
+    running.communicate(timeout=60)
+
+    assert (done.code, done.err) == (0, "run r is cancelled\n")
+    assert running.returncode == 7
+    for again in ("cancel", "pause"):
+        done = process(again, "r", "--json")
+        assert (again, done.code) == (again, 0 if again == "cancel" else 5)
+    assert process("cancel", "r").err == "run r is already cancelled\n"
+
+
+#: Words of a command about a run that completed -> its exit code and what it says.
+AT_REST = {
+    ("pause", "r"): (5, "error[run.state]: the run is completed: it cannot pause"),
+    ("cancel", "r"): (5, "error[run.state]: the run is completed: it cannot cancel"),
+    ("quarantine", "r", "--reason", "x"): (5, "error[run.state]: the run is completed: it cannot quarantine"),
+    ("quarantine", "r"): (2, "Missing option '--reason'"),
+    ("quarantine", "r", "--reason", " "): (2, "for a reason"),
+    ("checkpoint", "r", "--label", "x"): (5, "error[run.state]: the run is completed"),
+    ("checkpoint", "r", "--label", "1"): (2, "cannot be a label"),
+    ("fork", "r", "--at", "99"): (4, "has no record 99"),
+    ("fork", "r", "--at", "1"): (2, "the nearest points are 2"),
+    ("fork", "r", "--set", "nothing"): (2, "is not path=value"),
+    ("fork", "r", "--set", "inputs.x=1"): (2, "error[usage.edit]: there is no 'inputs.x' to be set"),
+    ("fork", "r", "--run-id", "r"): (5, "error[run.conflict]"),
+    ("fork", "r", "--run-id", "a/b"): (2, "cannot name a run"),
+    ("rerun", "r"): (2, "Missing option '--from'"),
+    ("rerun", "r", "--from", "nobody"): (4, "has no step 'nobody'"),
+    ("restore", "r"): (2, "names no checkpoint"),
+    ("restore", "r@nothing"): (4, "has no checkpoint 'nothing'"),
+    ("checkpoints", "nobody"): (4, "no run 'nobody'"),
+}
+
+
+@pytest.fixture
+def kept(smf: Smf) -> Smf:
+    assert smf("run", "good.toml", "--run-id", "r").code == 0
+    return smf
+
+
+@pytest.mark.parametrize("words", AT_REST, ids=lambda words: "-".join(words).replace("/", "-"))
+def test_what_cannot_be_done_is_refused_and_changes_nothing(words: tuple[str, ...], kept: Smf) -> None:
+    before = kept("events", "r", "--json").out
+    done = kept(*words)
+    code, said = AT_REST[words]
+    assert (done.code, done.out, said in " ".join(done.err.split())) == (code, "", True), done.err
+    assert kept("events", "r", "--json").out == before
+    assert len(kept("list", "--all", "--json").json["runs"]) == 1
+
+
+def test_new_runs_are_made_of_old_ones(kept: Smf) -> None:
+    points = kept("checkpoints", "r", "--json").json["checkpoints"]
+    assert [(point["step"], point["done"], point["steps"]) for point in points] == [(None, 0, 1), ("greet", 1, 1)]
+    assert "r@2" in kept("checkpoints", "r").out
+
+    forked = kept("fork", "r", "--at", "2", "--set", "inputs.who=5", "--run-id", "f", "--by", "ann", "--reason", "look")
+    assert (forked.code, '"hello 5"' in forked.out) == (0, True)
+    note = [line for line in kept("events", "f").out.splitlines() if "run.note" in line]
+    assert "forked from r@2; set inputs.who: look" in note[0]
+    assert 'by="ann"' in note[0]
+
+    rerun = kept("rerun", "r", "--from", "greet", "--json").json
+    assert (rerun["state"], rerun["outputs"]) == ("completed", {"text": "hello you"})
+
+    made = kept("restore", "r@2", "--run-id", "later", "--no-start")
+    assert (made.code, made.out) == (0, "")
+    assert "go on with: smf resume later" in made.err
+    assert kept("checkpoint", "later", "--label", "here", "--json").json["label"] == "here"
+    assert kept("restore", "later@here", "--json", "--no-start").json["state"] == "running"
+    assert kept("resume", "later").code == 0
+    assert kept("quarantine", "@last", "--reason", "odd", "--json").json["state"] == "quarantined"
+    assert kept("fork", "@last").code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("5", 5), ('{"a": [1]}', {"a": [1]}), ("five", "five"), ("", ""), ('5, "b": 1', '5, "b": 1')]
+)
+def test_a_value_to_be_set_is_json_or_else_text(text: str, value: Any, kept: Smf) -> None:
+    code = kept("fork", "r", "--at", "4", "--set", f"steps.greet.outputs.text={text}", "--run-id", "f", "--json")
+    assert code.json["outputs"] == {"text": value}
