@@ -38,6 +38,9 @@ COMMANDS: Final[dict[str, str]] = {
     "plan": "Show what a run would do, without running anything.",
     "diff": "Show how two workflows differ, and what that means.",
     "explain": "Explain a kind of error, or why a step is as it is.",
+    "verify": "Check a run, or everything the store holds.",
+    "backup": "Copy the store to a new file, while runs go on.",
+    "doctor": "Show facts about the store.",
     "schema": "Print the JSON Schema of documents.",
 }
 

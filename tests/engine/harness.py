@@ -9,6 +9,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import functools
+import os
 import queue
 import re
 import threading
@@ -116,6 +117,21 @@ class Undying:
 
     def blob(self, digest: str) -> bytes:
         return self.inner.blob(digest)
+
+    def steps(self, run_id: str) -> list[tuple[str, str, int]]:
+        return self.alive().steps(run_id)
+
+    def confirm_absent(self, run_id: str) -> None:
+        self.alive().confirm_absent(run_id)
+
+    def damages(self) -> list[str]:
+        return self.alive().damages()
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        self.alive().backup(path)
+
+    def health(self) -> dict[str, Any]:
+        return self.alive().health()
 
     def close(self) -> None:
         """Left open for the next engine."""
