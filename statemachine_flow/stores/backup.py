@@ -7,10 +7,14 @@ without a log; blobs, which are immutable, are copied beside it.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import apsw
 
@@ -22,6 +26,10 @@ from statemachine_flow.stores.files import COMPANIONS, sync_file, sync_folder
 from statemachine_flow.stores.queries import SQL
 from statemachine_flow.stores.schema import listed, name_store
 from statemachine_flow.stores.seal import add_seal, seal_all
+
+#: Of Linux's `renameat2`: names are relative to the current directory, and none is replaced.
+_HERE: Final = -100
+_NO_REPLACE: Final = 1
 
 
 def back_up(path: Path, target: Path, prepare: Callable[[apsw.Connection], None] = lambda _: None) -> None:
@@ -127,12 +135,19 @@ def _copy_blobs(path: Path, target: Path) -> None:
 
 
 def _give_name(new: Path, target: Path) -> None:
-    """A link, unlike a rename, takes no name that somebody else took meanwhile."""
-    try:
-        os.link(new, target)
-    except FileExistsError:
-        raise StoreError(f"{target} is there already", kind="store.exists", hint="name another file") from None
-    except OSError:  # a file system without links
-        if os.path.lexists(target):
-            raise
-        new.rename(target)
+    """Rename to a name that nobody took meanwhile.
+
+    A link and the removal of the old name would do the same everywhere; but death between the two would leave a file
+    with two names, which nobody may use as a store. Linux and Windows know a rename that replaces nothing; elsewhere
+    there is a moment between the look and the rename.
+    """
+    is_taken = os.path.lexists(target)
+    if not is_taken and sys.platform == "linux":
+        rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+        if rename is not None:
+            if rename(_HERE, os.fsencode(new), _HERE, os.fsencode(target), _NO_REPLACE) == 0:
+                return
+            is_taken = ctypes.get_errno() == errno.EEXIST
+    if is_taken:
+        raise StoreError(f"{target} is there already", kind="store.exists", hint="name another file")
+    new.rename(target)

@@ -20,6 +20,7 @@ from statemachine_flow.builder import Workflow
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.errors import StoreError, UsageError
 from statemachine_flow.journal import RunFold
+from statemachine_flow.stores.backup import back_up
 from statemachine_flow.stores.base import RunFilter
 from statemachine_flow.stores.sqlite import SqliteStore
 from tests.stores.test_contract import OTHER, OWNER, Author
@@ -150,6 +151,18 @@ def test_case_61_a_folder_that_is_not_there_is_an_error(path: Path, tmp_path: Pa
     with pytest.raises(StoreError) as caught:
         store.backup(tmp_path / "no" / "backup.db")
     assert caught.value.kind == "store.io"
+    store.close()
+
+
+def test_case_61_a_name_that_was_taken_meanwhile_is_left_to_who_took_it(path: Path, target: Path) -> None:
+    store = SqliteStore(path)
+    store.commit([Author("r").new()])
+    taken: list[Path] = []
+    with pytest.raises(StoreError) as caught:
+        back_up(path, target, lambda _: taken.append(_a_file(path, target)))
+
+    assert caught.value.kind == "store.exists"
+    assert (target.read_text(), names(target.parent)) == ("theirs", ["backup.db"])
     store.close()
 
 
