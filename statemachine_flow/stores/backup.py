@@ -129,8 +129,9 @@ def _copy_blobs(path: Path, target: Path) -> None:
     source = BlobFolder(path.with_name(f"{path.name}.blobs"))
     blobs = BlobFolder(target.with_name(f"{target.name}.blobs"))
     for digest in sorted(source.digests() - blobs.digests()):
+        data = source.read(digest)
         spill = blobs.open()
-        spill.write(source.read(digest))
+        spill.write(data)
         spill.finish()
 
 

@@ -99,8 +99,9 @@ VALUES (:run, :action, :by, :reason, :at, :data, smf_seal(:run, :action, :by, :r
 
 -- name: requests
 SELECT requests.id, runs.id, action, by, reason, at, data,
-  requests.seal IS smf_seal(requests.run, action, by, reason, at, data)
-FROM requests JOIN runs ON runs.no = requests.run
+  runs.is_whole AND requests.seal IS smf_seal(requests.run, action, by, reason, at, data)
+FROM requests JOIN (SELECT no, id, seal IS smf_seal(no, {{columns}}) AS is_whole FROM runs) AS runs
+  ON runs.no = requests.run
 WHERE :run IS NULL OR runs.id = :run ORDER BY requests.id;
 
 -- name: delete_requests
