@@ -44,13 +44,24 @@ def kind_of_filesystem(folder: Path) -> str:
     return kind
 
 
+_kinds: Final[dict[tuple[int, Path], str]] = {}
+
+
+def _kind_on(device: int, mounts: Path, folder: Path) -> str:
+    """`kind_of_filesystem`, asked once for each device: a long list takes longer to read than a store to open."""
+    kind = _kinds.get((device, mounts))
+    if kind is None:
+        kind = _kinds[device, mounts] = kind_of_filesystem(folder)
+    return kind
+
+
 def is_shared(folder: Path) -> bool:
     """Whether the store has to do without a log, which somebody allowed.
 
     Raises:
         StoreError: `store.filesystem`: nobody allowed it.
     """
-    kind = kind_of_filesystem(folder)
+    kind = _kind_on(folder.stat().st_dev, MOUNTS, folder)
     if kind not in _SHARED:
         return False
     if os.environ.get(ALLOW) != "1":
