@@ -45,6 +45,9 @@ COMMANDS: Final[dict[str, str]] = {
     "rehearse": "Kill a workflow at each of its writes, and see how it ends.",
     "diff": "Show how two workflows differ, and what that means.",
     "explain": "Explain a kind of error, or why a step is as it is.",
+    "verify": "Check a run, or everything the store holds.",
+    "backup": "Copy the store to a new file, while runs go on.",
+    "doctor": "Show facts about the store.",
     "schema": "Print the JSON Schema of documents.",
 }
 

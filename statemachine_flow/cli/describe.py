@@ -11,7 +11,7 @@ from statemachine_flow.engine.owner import is_alive
 from statemachine_flow.engine.view import Event, Run, StepView
 from statemachine_flow.errors import SmfError
 from statemachine_flow.journal import ErrorInfo
-from statemachine_flow.stores.base import Owner, RunRow
+from statemachine_flow.stores.base import Owner, RunRow, damaged_row
 
 #: Triggers of a run's lifecycle that are commands.
 _COMMANDS: Final = ("pause", "resume", "retry", "cancel")
@@ -83,6 +83,8 @@ def allowed_commands(run: Run) -> list[str]:
 
 def row_data(row: RunRow) -> dict[str, Any]:
     """One run of a list."""
+    if row.damage:
+        return {**dict.fromkeys(row_data(_UNDAMAGED)), "run": row.id, "damage": row.damage}
     return {
         "run": row.id,
         "workflow": row.workflow,
@@ -97,7 +99,12 @@ def row_data(row: RunRow) -> dict[str, Any]:
         "started": None if row.started_at is None else iso(from_micros(row.started_at)),
         "ended": None if row.ended_at is None else iso(from_micros(row.ended_at)),
         "message": row.message,
+        "damage": None,
     }
+
+
+#: A row whose keys are those of every other.
+_UNDAMAGED: Final = damaged_row("", "")
 
 
 def result_data(run: Run) -> dict[str, Any]:

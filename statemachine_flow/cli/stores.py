@@ -6,6 +6,7 @@ import shlex
 from typing import Any, Final
 
 from statemachine_flow.engine.sync import Engine
+from statemachine_flow.errors import StoreError
 from statemachine_flow.stores import open_store
 from statemachine_flow.stores.base import Store
 
@@ -13,13 +14,13 @@ from statemachine_flow.stores.base import Store
 DEFAULT_STORE: Final = ".smf/runs.db"
 
 
-def reading_store(db: str | None) -> Store:
-    """The store, opened without the means to write.
+def reading_store(db: str | None, *, accept_loss: bool = False) -> Store:
+    """The store, opened without the means to write; `accept_loss` as in `open_store`.
 
     Raises:
         StoreError: there is no such store.
     """
-    return open_store(db or DEFAULT_STORE, readonly=True)
+    return open_store(db or DEFAULT_STORE, readonly=True, accept_loss=accept_loss)
 
 
 def working_engine(db: str | None, **options: Any) -> Engine:
@@ -28,7 +29,11 @@ def working_engine(db: str | None, **options: Any) -> Engine:
     Raises:
         StoreError: there is no such store.
     """
-    reading_store(db).close()
+    try:
+        reading_store(db).close()
+    except StoreError as error:
+        if error.kind != "store.needs_migration":  # it exists; opening it to write brings it up to date
+            raise
     return Engine(db or DEFAULT_STORE, **options)
 
 

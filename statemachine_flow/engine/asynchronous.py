@@ -13,6 +13,7 @@ from statemachine_flow.clock import Clock, SystemClock
 from statemachine_flow.engine import control, entry, reading
 from statemachine_flow.engine.control import Until
 from statemachine_flow.engine.core import Core
+from statemachine_flow.engine.examine import Verification, examine
 from statemachine_flow.engine.length import MAX_RECORDS
 from statemachine_flow.engine.operations import EventListener, Operations, as_listener
 from statemachine_flow.engine.outcome import clean_text
@@ -456,6 +457,44 @@ class AsyncEngine(Operations):
             UsageError: `usage.ambiguous`: several do.
         """
         return reading.find(self._core, name)
+
+    # --- the store
+
+    async def verify(self, run_id: str | None = None) -> Verification:
+        """Compute a run, or every run, again from its journal, and compare it with all that the store has of it.
+
+        Args:
+            run_id: the run; None looks at every run and at the store itself.
+
+        Returns:
+            What was looked at, and everything that is damaged; nothing is changed.
+
+        Raises:
+            NotFoundError: no such run.
+        """
+        store = self._core.store
+        if run_id is not None and not store.match(run_id, 1):
+            self._core.row(run_id)
+        return examine(store, run_id)
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """Copy the store, while runs go on, to a file that is a store of its own.
+
+        It holds everything that was durable when this was called. Nobody owns its runs, so they can be resumed there;
+        large outputs lie in the folder `PATH.blobs` beside it. The file appears once it is whole and was verified.
+
+        Args:
+            path: of the new file; nothing may be there.
+
+        Raises:
+            StoreError: `store.exists`, `store.full`, `store.io`; `store.corrupt` if the store is damaged.
+            UsageError: the store has no file.
+        """
+        self._core.store.backup(path)
+
+    async def health(self) -> Mapping[str, Any]:
+        """Facts about the store, by name: where it lies, how it is set, how large it is, who works on its runs."""
+        return self._core.store.health()
 
     # --- inside
 

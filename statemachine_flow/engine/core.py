@@ -24,10 +24,10 @@ from statemachine_flow.engine.scope import RunNames
 from statemachine_flow.engine.view import Run, view_of
 from statemachine_flow.engine.watch import Watch
 from statemachine_flow.engine.worker import Worker
-from statemachine_flow.errors import NotFoundError, SmfError, StoreError, UsageError
+from statemachine_flow.errors import NotFoundError, SmfError, UsageError
 from statemachine_flow.executors.thread import ThreadExecutor
 from statemachine_flow.functions import Functions
-from statemachine_flow.journal import Created, Record, RunFold
+from statemachine_flow.journal import Created, Record, RunFold, require_end
 from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState
 from statemachine_flow.model import Definition
 from statemachine_flow.plan import Plan
@@ -215,6 +215,7 @@ class Core:
         """
         row = self.store.row(run_id)
         if row is None:
+            self.store.confirm_absent(run_id)
             raise NotFoundError(f"no run {run_id[:100]!r}", hint="`smf list --all` shows every run")
         return row
 
@@ -228,9 +229,7 @@ class Core:
         fold = RunFold(row.id)
         # The row was read before the journal: records may have come since, but none may be missing.
         fold.replay(self.store.records(row.id))
-        if fold.seq < row.seq:
-            message = f"the journal is damaged: it ends at record {fold.seq}, and {row.seq} were written"
-            raise StoreError(message, kind="store.corrupt", run=row.id, seq=fold.seq + 1)
+        require_end(row.id, fold.seq, row.seq)
         return plan, fold
 
     def view(self, run_id: str) -> Run:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from statemachine_flow.engine.core import Core
 from statemachine_flow.engine.view import Event, event_of, rejected_event
 from statemachine_flow.errors import NotFoundError, UsageError
-from statemachine_flow.journal import verified
+from statemachine_flow.journal import require_end, verified
 from statemachine_flow.lifecycle import RunState
 from statemachine_flow.stores.base import RunFilter, RunRow
 
@@ -28,12 +28,13 @@ def rows(  # noqa: PLR0917 - by what a list is narrowed
 
 def events(core: Core, run_id: str, after: int) -> Sequence[Event]:
     """A run's journal; see `AsyncEngine.events`."""
-    core.row(run_id)
+    row = core.row(run_id)
     # The record before says what the first one has to follow.
-    records = core.store.records(run_id, max(0, after - 1))
+    records = core.store.records(run_id, max(0, min(after, row.seq) - 1))
+    require_end(run_id, records[-1].seq if records else 0, row.seq)
     before = records[0] if after > 0 and records else None
     following = records[1:] if before else records
-    return [event_of(run_id, record) for record in verified(run_id, following, before)]
+    return [event_of(run_id, record) for record in verified(run_id, following, before) if record.seq > after]
 
 
 def rejected(core: Core, run_id: str) -> Sequence[Event]:
@@ -49,6 +50,7 @@ def find(core: Core, name: str) -> str:
         return name
     found = store.match("" if name == "@last" else name, 1 if name == "@last" else 6) if name else []
     if not found:
+        store.confirm_absent(name)
         raise NotFoundError(f"no run {name[:100]!r}", hint="`smf list --all` shows every run")
     if len(found) > 1:
         some = ", ".join(found[:5])

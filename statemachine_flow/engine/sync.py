@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 
 from statemachine_flow.engine.asynchronous import AsyncEngine, Resolution, WorkflowLike
 from statemachine_flow.engine.control import Until
+from statemachine_flow.engine.examine import Verification
 from statemachine_flow.engine.ids import new_run_id
 from statemachine_flow.engine.operations import EventListener
 from statemachine_flow.engine.sync_operations import SyncOperations
@@ -244,6 +245,20 @@ class Engine(SyncOperations):
     def find(self, name: str) -> str:
         """See `AsyncEngine.find`."""
         return self._call(lambda engine: engine.find(name))
+
+    # --- the store
+
+    def verify(self, run_id: str | None = None) -> Verification:
+        """See `AsyncEngine.verify`."""
+        return self._call(lambda engine: engine.verify(run_id))
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """See `AsyncEngine.backup`."""
+        self._call(lambda engine: engine.backup(path))
+
+    def health(self) -> Mapping[str, Any]:
+        """See `AsyncEngine.health`."""
+        return self._call(lambda engine: engine.health())
 
     # --- inside
 

@@ -10,7 +10,7 @@ import attrs
 
 from statemachine_flow.engine import entry
 from statemachine_flow.engine.hold import hold
-from statemachine_flow.errors import ConflictError, SmfError
+from statemachine_flow.errors import ConflictError, SmfError, StoreError
 from statemachine_flow.lifecycle import RunState
 from statemachine_flow.stores.base import Owner, RunFilter, RunRow
 
@@ -56,6 +56,9 @@ async def recover(core: Core, by: str | None, listener: Listener | None) -> Reco
     owners = {row.owner for row in _owned_by_others(core) if row.owner is not None}
     await asyncio.gather(*(until_known(core, owner) for owner in owners))
     for row in _owned_by_others(core):
+        if row.damage:
+            refused[row.id] = StoreError(row.damage, kind="store.corrupt", run=row.id)
+            continue
         if row.id in core.workers or not core.ownership.is_left(row):
             continue
         try:

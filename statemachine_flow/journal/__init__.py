@@ -8,7 +8,7 @@ Layout:
 """
 
 from statemachine_flow.journal.fold import RunFold
-from statemachine_flow.journal.links import verified
+from statemachine_flow.journal.links import require_end, verified
 from statemachine_flow.journal.records import (
     ABSENT,
     DIGEST_SIZE,
@@ -67,5 +67,6 @@ __all__ = [
     "Usage",
     "chain",
     "is_top",
+    "require_end",
     "verified",
 ]

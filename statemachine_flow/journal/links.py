@@ -39,6 +39,22 @@ def check_link(run_id: str, record: Record, seq: int, digest: bytes) -> None:
         raise corrupt(run_id, record, "its checksum does not match")
 
 
+def require_end(run_id: str, found: int, written: int) -> None:
+    """That a journal which ends at record `found` has lost none: the chain of a shorter one is whole.
+
+    Args:
+        run_id: the run.
+        found: number of the last record there is.
+        written: number of the last one that was written, at least.
+
+    Raises:
+        StoreError: `store.corrupt` naming the first record that is gone.
+    """
+    if found < written:
+        message = f"the journal is damaged: it ends at record {found}, and {written} were written"
+        raise StoreError(message, kind="store.corrupt", run=run_id, seq=found + 1)
+
+
 def corrupt(run_id: str, record: Record, why: str) -> StoreError:
     """The error that names a record which does not fit."""
     return StoreError(

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 SQLITE_PREFIX = "sqlite:///"
 
 
-def open_store(where: str | os.PathLike[str] | Store, *, readonly: bool = False) -> Store:
+def open_store(where: str | os.PathLike[str] | Store, *, readonly: bool = False, accept_loss: bool = False) -> Store:
     """Open the store that `where` names.
 
     Args:
         where: a path or `sqlite:///PATH` for SQLite, `memory://` for a store that ends with the process, or a store.
         readonly: open without the means to write; a SQLite file must exist then.
+        accept_loss: open a SQLite file that lost what was committed last, and go on with what is left.
 
     Raises:
         UsageError: an unknown kind of address.
@@ -42,4 +43,4 @@ def open_store(where: str | os.PathLike[str] | Store, *, readonly: bool = False)
         raise UsageError(f"unknown store {text!r}", hint="use a path, sqlite:///PATH or memory://")
     from statemachine_flow.stores.sqlite import SqliteStore  # noqa: PLC0415 - apsw is loaded only where it is used
 
-    return SqliteStore(text.removeprefix(SQLITE_PREFIX), readonly=readonly)
+    return SqliteStore(text.removeprefix(SQLITE_PREFIX), readonly=readonly, accept_loss=accept_loss)

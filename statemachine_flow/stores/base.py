@@ -7,8 +7,9 @@ only judgement is the condition on every write, `(epoch, seq)` as the writer las
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -98,6 +99,12 @@ class RunRow(msgspec.Struct, kw_only=True):
     steps_done: int
     #: Why it failed, paused or was cancelled; "" otherwise.
     message: str
+    #: What is wrong with the row itself, of which only the id is to be believed then; "" for nothing.
+    damage: str = ""
+
+
+#: The fields of a row that are stored.
+COLUMNS: Final = RunRow.__struct_fields__[:-1]
 
 
 class StepChange(msgspec.Struct, frozen=True, gc=False):
@@ -174,6 +181,37 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     owned: bool = False
     limit: int = 100
 
+    def passes(self, row: RunRow) -> bool:
+        """Whether the list shows a row, as far as its limit allows."""
+        return (
+            (not self.states or row.state in self.states)
+            and self.workflow in (None, row.workflow)
+            and (self.since is None or row.created_at >= self.since)
+            and (not self.owned or row.owner is not None)
+        )
+
+
+def damaged_row(run_id: str, damage: str) -> RunRow:
+    """What a list has of a run whose row cannot be believed: where it stood, and what is wrong with it."""
+    return RunRow(
+        id=run_id,
+        workflow="",
+        version="",
+        definition="",
+        state="",
+        seq=0,
+        epoch=0,
+        owner=None,
+        created_at=0,
+        updated_at=0,
+        started_at=None,
+        ended_at=None,
+        steps_total=0,
+        steps_done=0,
+        message="",
+        damage=damage,
+    )
+
 
 class Store(Protocol):
     """The contract. Methods may be called from any thread, one at a time; every error is a `StoreError`.
@@ -246,11 +284,23 @@ class Store(Protocol):
         ...
 
     def row(self, run_id: str) -> RunRow | None:
-        """The run's row; None if there is no such run."""
+        """The run's row; None if there is no such run.
+
+        Raises:
+            StoreError: `store.corrupt`: it is not as it was written.
+        """
         ...
 
     def rows(self, which: RunFilter) -> list[RunRow]:
-        """Rows that pass the filter, newest first."""
+        """Rows that pass the filter, newest first; a damaged one passes every filter, see `RunRow.damage`."""
+        ...
+
+    def confirm_absent(self, run_id: str) -> None:
+        """Asked before somebody is told that there is no such run.
+
+        Raises:
+            StoreError: `store.corrupt`: there may be one that damage hides.
+        """
         ...
 
     def match(self, prefix: str, limit: int) -> list[str]:
@@ -259,6 +309,10 @@ class Store(Protocol):
 
     def records(self, run_id: str, after: int = 0) -> list[Record]:
         """The run's records with a sequence number above `after`, in order, as stored; the reader verifies."""
+        ...
+
+    def steps(self, run_id: str) -> list[tuple[str, str, int]]:
+        """Id, state and number of attempts of each step that something happened to, as the writes said."""
         ...
 
     def definition(self, content_hash: str) -> bytes | None:
@@ -283,6 +337,25 @@ class Store(Protocol):
 
     def blob(self, digest: str) -> bytes:
         """A blob's bytes, checked against its digest."""
+        ...
+
+    def damages(self) -> list[str]:
+        """What is wrong with the store apart from what its runs hold, which the reader checks: texts for people."""
+        ...
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Keep a copy of everything committed so far as a store of its own, whose runs nobody owns.
+
+        Args:
+            path: nothing may be there.
+
+        Raises:
+            StoreError: `store.exists`; `store.corrupt`; there is nothing at the path then.
+        """
+        ...
+
+    def health(self) -> dict[str, Any]:
+        """Facts about the store for people, by name; plain values."""
         ...
 
     def close(self) -> None:

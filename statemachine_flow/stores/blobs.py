@@ -13,7 +13,8 @@ from typing import Final, final
 
 from statemachine_flow.errors import StoreError
 
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: What the system says where there is no room left for this user or this file.
+FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @final
@@ -100,6 +101,13 @@ class BlobFolder:
                     return data
         raise StoreError(f"blob {digest[:80]} is missing or damaged", kind="store.corrupt")
 
+    def digests(self) -> set[str]:
+        """The names of all blobs; there are none without a folder."""
+        try:
+            return {entry.name for entry in self._folder.iterdir() if not entry.name.startswith(".")}
+        except FileNotFoundError:
+            return set()
+
 
 @final
 class MemorySpill:
@@ -130,7 +138,7 @@ def _errors_of(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        is_full = error.errno in _FULL
+        is_full = error.errno in FULL
         raise StoreError(
             f"{folder}: {error.strerror or error}",
             kind="store.full" if is_full else "store.io",

@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal, NoReturn, final
 
 import apsw
 
 from statemachine_flow.errors import StoreError, UsageError
-from statemachine_flow.stores.files import prepare_file
-from statemachine_flow.stores.schema import own_names, schema_sql
+from statemachine_flow.stores.failures import SYNC_FAILED, store_error
+from statemachine_flow.stores.files import identity_of, prepare_file
+from statemachine_flow.stores.filesystem import is_shared
+from statemachine_flow.stores.known import APPLICATION_ID, SCHEMA_VERSION, refuse_by_header, require_known
+from statemachine_flow.stores.lending import lent
+from statemachine_flow.stores.migrations import migrate, require_old
+from statemachine_flow.stores.schema import make_tables, require_own_schema
+from statemachine_flow.stores.seal import add_seal
 
-#: Marks the file as ours, in SQLite's header: "smf1".
-APPLICATION_ID: Final = 0x736D6631
-#: Version of the tables.
-SCHEMA_VERSION: Final = 1
 #: How often the log of a new file is tried to be switched on while others do the same.
 _ATTEMPTS: Final = 100
 #: How long a write waits for another process's lock.
@@ -34,6 +35,8 @@ BUSY_SECONDS: Final = 30
 #: What a commit survives: the loss of power, or only the death of the process.
 Durability = Literal["power", "process"]
 _SYNCHRONOUS: Final = {"power": ("FULL", 2), "process": ("NORMAL", 1)}
+#: Without a log, the folder has to be synced as well.
+_EXTRA: Final = ("EXTRA", 3)
 
 
 @final
@@ -49,7 +52,8 @@ class Database:
         durability: what a commit survives.
 
     Raises:
-        StoreError: `store.not_ours`, `store.newer`, `store.unsafe_path`, `store.corrupt`, `store.io`.
+        StoreError: `store.not_ours`, `store.newer`, `store.needs_migration`, `store.schema_mismatch`,
+            `store.unsafe_path`, `store.filesystem`, `store.corrupt`, `store.io`.
     """
 
     def __init__(self, path: Path, *, readonly: bool, durability: Durability) -> None:
@@ -59,7 +63,16 @@ class Database:
         self._pid = os.getpid()
         self._connection: apsw.Connection | None = None
         self._durability = durability
-        prepare_file(path, create=not readonly)
+        #: Why nothing can be done with the file any more.
+        self._lost: StoreError | None = None
+        #: The files that have to stay where they are, with what tells them from others.
+        self._places: dict[str, tuple[int, int] | None] = {}
+        is_new = prepare_file(path, create=not readonly)
+        is_shared_ = is_shared(path.parent)
+        self._journal_mode, self._level = ("delete", _EXTRA) if is_shared_ else ("wal", _SYNCHRONOUS[durability])
+        if not is_new:
+            refuse_by_header(path)
+        found = identity_of(str(path))
         flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE
         try:
             self._connection = apsw.Connection(str(path), flags=flags)
@@ -67,22 +80,35 @@ class Database:
             self.run = self._connection.execute
             #: Run one statement for each of several rows, inside a transaction.
             self.run_many = self._connection.executemany
-            self._set_up(self._connection, durability, readonly=readonly)
-        except apsw.Error as error:
+            add_seal(self._connection)
+            self._set_up(self._connection, readonly=readonly)
+            if not readonly and os.name == "posix":  # elsewhere a file that is open cannot be moved
+                self._places = {str(path): found, f"{path}-wal": identity_of(f"{path}-wal")}
+                self._require_in_place()
+        except (apsw.Error, UnicodeDecodeError) as error:
+            translated = self._translated(error)
             self.close()
-            raise self._translated(error) from error
+            raise translated from error
         except BaseException:
             self.close()
             raise
 
-    def _set_up(self, connection: apsw.Connection, durability: Durability, *, readonly: bool) -> None:
+    def _set_up(self, connection: apsw.Connection, *, readonly: bool) -> None:
         connection.set_busy_timeout(BUSY_SECONDS * 1000)
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        is_new = not readonly and self._is_empty()
-        if not is_new:
-            self._identify()  # before any setting that would write into somebody else's file
-        level, number = _SYNCHRONOUS[durability]
+        is_empty = not readonly and self._is_empty()
+        version = SCHEMA_VERSION if is_empty else self._identify()  # before any setting that would write
+        self._settle(readonly=readonly)
+        if is_empty:
+            self._create_tables()
+            version = self._identify()
+        if version < SCHEMA_VERSION:
+            self._bring_up(version, readonly=readonly)
+        require_own_schema(connection, self.path)
+
+    def _settle(self, *, readonly: bool) -> None:
+        level, number = self._level
         wanted: dict[str, tuple[str, object]] = {
             "foreign_keys": ("ON", 1),
             "trusted_schema": ("OFF", 0),
@@ -91,21 +117,18 @@ class Database:
             "fullfsync": ("ON", 1),
         }
         if not readonly:
-            self._switch_log_on()
-            wanted = {"journal_mode": ("WAL", "wal"), **wanted}
+            self._switch_log()
+            wanted = {"journal_mode": (self._journal_mode, self._journal_mode), **wanted}
         for pragma, (value, expected) in wanted.items():
             self.run(f"PRAGMA {pragma} = {value}")
             if (found := self.pragma(pragma)) != expected:
                 raise StoreError(f"{self.name}: {pragma} is {found!r} where {expected!r} is needed")
-        if is_new:
-            self._create_tables()
-            self._identify()
 
-    def _switch_log_on(self) -> None:
+    def _switch_log(self) -> None:
         """Openers of a new file that do this in the same moment refuse each other at once, so each tries again."""
         for _ in range(_ATTEMPTS):
             try:
-                self.run("PRAGMA journal_mode = WAL")
+                self.run(f"PRAGMA journal_mode = {self._journal_mode}")
             except apsw.BusyError:
                 with self:
                     pass  # unlike the switch, a transaction waits for its turn
@@ -120,22 +143,35 @@ class Database:
         with self:
             # Asked again under the lock: another process may have made the tables meanwhile.
             if self.pragma("schema_version") == 0:
-                self.run(schema_sql())
+                make_tables(self._usable())
                 self.run(f"PRAGMA application_id = {APPLICATION_ID}")
                 self.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
-    def _identify(self) -> None:
-        if self.pragma("application_id") != APPLICATION_ID:
+    def _bring_up(self, version: int, *, readonly: bool) -> None:
+        """Bring an older store to this version; whoever comes second waits, and finds it done."""
+        connection = self._usable()
+        if readonly:
+            require_old(connection, self.path, version)
             raise StoreError(
-                f"{self.path} is not a store of this library", kind="store.not_ours", hint="name another file with --db"
+                f"{self.path} was written by an older version (schema {version}, this one reads {SCHEMA_VERSION})",
+                kind="store.needs_migration",
+                hint="`smf doctor --migrate` brings it up to date, and keeps a backup",
             )
+        # Neither can be set inside a transaction. References to a table that steps aside are to mean the new one.
+        self.run("PRAGMA foreign_keys = OFF")
+        self.run("PRAGMA legacy_alter_table = ON")
+        with self:
+            found = self._identify()
+            if found < SCHEMA_VERSION:
+                migrate(connection, self.path, found)
+                self.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self.run("PRAGMA legacy_alter_table = OFF")
+        self.run("PRAGMA foreign_keys = ON")
+
+    def _identify(self) -> int:
         version = self.pragma("user_version")
-        if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise StoreError(
-                f"{self.path} was written by a newer version (schema {version}, this one knows {SCHEMA_VERSION})",
-                kind="store.newer",
-                hint="upgrade statemachine_flow",
-            )
+        require_known(self.path, self.pragma("application_id"), version)
+        return int(str(version))
 
     # --- using
 
@@ -157,14 +193,18 @@ class Database:
         try:
             if error is None:
                 self.run("COMMIT")
+                self._require_in_place()
             else:
                 self._roll_back()
         except apsw.Error as failure:
+            translated = self._translated(failure)
             self._roll_back()
-            raise self._translated(failure) from failure
+            if getattr(failure, "extendedresult", 0) in SYNC_FAILED:
+                self._lose(translated)
+            raise translated from failure
         finally:
             self._lock.release()
-        if isinstance(error, apsw.Error):
+        if isinstance(error, apsw.Error | UnicodeDecodeError):
             raise self._translated(error) from error
 
     @contextmanager
@@ -182,21 +222,11 @@ class Database:
             try:
                 yield
             finally:
-                self.run("PRAGMA synchronous = FULL")
+                self.run(f"PRAGMA synchronous = {self._level[0]}")
 
-    @contextmanager
-    def lent(self) -> Iterator[apsw.Connection]:
-        """The connection inside a transaction, for somebody who may use it for tables of their own.
-
-        What belongs to the store, and the transaction itself, are out of their reach.
-        """
-        connection = self._usable()
-        # Numbers of requests are counted there; they must not come twice.
-        connection.authorizer = partial(_authorize, own_names() | {"sqlite_sequence"})
-        try:
-            yield connection
-        finally:
-            connection.authorizer = None
+    def lent(self) -> AbstractContextManager[apsw.Connection]:
+        """The connection inside a transaction, for somebody who may use it for tables of their own."""
+        return lent(self._usable())
 
     def read(self, sql: str, values: Any) -> list[Any]:
         """All rows of one reading statement."""
@@ -204,11 +234,9 @@ class Database:
             self._usable()
             try:
                 return list(self.run(sql, values))
-            except UnicodeDecodeError as error:
-                raise StoreError(f"{self.name}: damaged text: {error}", kind="store.corrupt") from error
             except UnicodeEncodeError:
                 return []  # asked about text that cannot be stored, such as a lone surrogate
-            except apsw.Error as error:
+            except (apsw.Error, UnicodeDecodeError) as error:
                 raise self._translated(error) from error
 
     def pragma(self, name: str) -> object:
@@ -236,6 +264,8 @@ class Database:
     # --- inside
 
     def _usable(self) -> apsw.Connection:
+        if self._lost is not None:
+            raise StoreError(self._lost.message, kind=self._lost.kind, hint=self._lost.hint)
         if self._connection is None:
             raise UsageError("the store is closed", kind="usage.closed")
         if os.getpid() != self._pid:
@@ -244,58 +274,33 @@ class Database:
             )
         return self._connection
 
+    def _require_in_place(self) -> None:
+        """Refuse to go on with files that others no longer find: what is committed to them, nobody will see.
+
+        Somebody replaced or removed the file, or opened and closed it by other means in this very process. That drops
+        the locks of SQLite, and then another process may take the log away.
+        """
+        for place, identity in self._places.items():
+            if identity_of(place) != identity:
+                self._lose(
+                    StoreError(
+                        f"{place} was moved, removed or replaced while it was in use",
+                        kind="store.moved",
+                        hint="what was told before is kept, this last commit may be lost; "
+                        "nothing but this library may open the files of a store",
+                    )
+                )
+
+    def _lose(self, why: StoreError) -> NoReturn:
+        """Let go of a file that cannot be trusted to keep anything: it has to be opened again."""
+        self.close()
+        self._lost = why
+        raise why
+
     def _roll_back(self) -> None:
         # SQLite ends the transaction by itself after some errors, such as a full disk.
         if self._connection is not None and not self._connection.get_autocommit():
             self.run("ROLLBACK")
 
-    def _translated(self, error: apsw.Error) -> StoreError:
-        for kind_of, kind, hint in _KINDS:
-            if isinstance(error, kind_of):
-                return StoreError(f"{self.name}: {error}", kind=kind, hint=hint)
-        return StoreError(f"{self.name}: {error}", kind="store.io")
-
-
-#: What somebody with a lent connection may not do at all.
-_NEVER: Final = frozenset({apsw.SQLITE_TRANSACTION, apsw.SQLITE_ATTACH, apsw.SQLITE_DETACH, apsw.SQLITE_PRAGMA})
-#: What is refused for a table, index or trigger of the store; something temporary would hide what has its name.
-_CHANGES: Final = frozenset(
-    {
-        apsw.SQLITE_INSERT,
-        apsw.SQLITE_UPDATE,
-        apsw.SQLITE_DELETE,
-        apsw.SQLITE_DROP_TABLE,
-        apsw.SQLITE_DROP_INDEX,
-        apsw.SQLITE_DROP_TRIGGER,
-        apsw.SQLITE_CREATE_TRIGGER,
-        apsw.SQLITE_CREATE_TEMP_TABLE,
-        apsw.SQLITE_CREATE_TEMP_TRIGGER,
-        apsw.SQLITE_CREATE_TEMP_VIEW,
-        apsw.SQLITE_CREATE_INDEX,
-        apsw.SQLITE_ALTER_TABLE,
-    }
-)
-
-
-def _authorize(
-    ours: frozenset[str],
-    action: int,
-    first: str | None,
-    second: str | None,
-    _database: str | None,
-    _trigger: str | None,
-) -> int:
-    if action in _NEVER or (
-        action in _CHANGES and not ours.isdisjoint(name.lower() for name in (first, second) if name)
-    ):
-        return int(apsw.SQLITE_DENY)
-    return int(apsw.SQLITE_OK)
-
-
-_KINDS: Final[Sequence[tuple[type[apsw.Error], str, str | None]]] = (
-    (apsw.BusyError, "store.busy", "another process holds the store's lock; try again"),
-    (apsw.LockedError, "store.busy", "another process holds the store's lock; try again"),
-    (apsw.FullError, "store.full", "free some space and resume the run"),
-    (apsw.NotADBError, "store.not_ours", "name another file with --db"),
-    (apsw.CorruptError, "store.corrupt", "restore a backup; the file was left as it is"),
-)
+    def _translated(self, error: apsw.Error | UnicodeDecodeError) -> StoreError:
+        return store_error(error, self.name, 0 if self._connection is None else self._connection.system_errno)

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
+
+import apsw
 
 from statemachine_flow.errors import StoreError
 
+#: What stands behind the name of a store in the names of the files beside it: SQLite's log and shared memory, the mark.
+COMPANIONS: Final = ("-wal", "-shm", "-mark", "-journal")
 
-def prepare_file(path: Path, *, create: bool) -> None:
+_HEADER_SIZE: Final = 100
+_MAGIC: Final = b"SQLite format 3\0"
+
+
+def prepare_file(path: Path, *, create: bool) -> bool:
     """Make sure `path` is a regular file of ours, or make it.
 
     Modes are given when folder and file are created, so they hold whatever the umask is; SQLite gives its log and
-    shared-memory files the mode of the database.
+    shared-memory files the mode of the database. A file that others could read is made private where it may be written.
 
     Args:
         path: absolute.
         create: make the file, and its folder, if absent.
 
+    Returns:
+        Whether the file was made.
+
     Raises:
-        StoreError: `store.unsafe_path` for a link, a folder, a special file or a name that is no text;
-            `store.not_ours`; `store.io` for the rest.
+        StoreError: `store.unsafe_path` for a link, a folder, a special file, a file of somebody else, a folder that
+            everybody may write to, or a name that is no text; `store.not_ours`; `store.io` for the rest.
     """
     try:
         str(path).encode()  # SQLite takes no other names
-        _prepare(path, create=create)
+        return _prepare(path, create=create)
     except ValueError as error:
         raise StoreError(f"{str(path)!r} cannot name a file", kind="store.unsafe_path") from error
     except OSError as error:
@@ -33,22 +47,105 @@ def prepare_file(path: Path, *, create: bool) -> None:
         raise StoreError(f"{path}: {error.strerror or error}", kind="store.io", hint=hint) from error
 
 
-def _prepare(path: Path, *, create: bool) -> None:
+def identity_of(path: str) -> tuple[int, int] | None:
+    """What tells a file from any other that has its name later; None if there is none."""
+    try:
+        found = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - on the way of every commit, and half the price
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def read_header(path: Path) -> tuple[int, int, bool] | None:
+    """What the main file alone says, with no log made and no lock of ours lost: SQLite itself reads it.
+
+    Returns:
+        Application id, version of the schema, and whether it holds tables; None for what is no SQLite file.
+    """
+    try:
+        file = apsw.VFSFile("", str(path), [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READONLY, 0])
+    except apsw.Error:
+        return None
+    try:
+        header = file.xRead(_HEADER_SIZE, 0)
+    except apsw.Error:
+        return None
+    finally:
+        file.xClose()
+    if len(header) < _HEADER_SIZE or not header.startswith(_MAGIC):
+        return None
+    number = [int.from_bytes(header[at : at + 4], "big") for at in (68, 60, 40)]
+    return number[0], number[1], number[2] != 0
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's content durable."""
+    with _descriptor(path, os.O_RDWR) as handle:
+        os.fsync(handle)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names durable; systems that cannot open a folder keep changes of names in order by themselves."""
+    with contextlib.suppress(OSError), _descriptor(folder, os.O_RDONLY) as handle:
+        os.fsync(handle)
+
+
+@contextlib.contextmanager
+def _descriptor(path: Path, flags: int) -> Iterator[int]:
+    handle = os.open(path, flags)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _prepare(path: Path, *, create: bool) -> bool:
     if create:
         _make_folder(path.parent)
+    _require_private_folder(path.parent)
+    for suffix in COMPANIONS:
+        with contextlib.suppress(FileNotFoundError):
+            _require_regular(Path(f"{path}{suffix}"), private=create)
+    if create:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
         try:
             os.close(os.open(path, flags, 0o600))
         except FileExistsError:
-            pass  # the usual case: the checks below look at what is there
+            pass  # the usual case: the check below looks at what is there
         else:
-            return
+            Path(f"{path}-mark").unlink(missing_ok=True)  # of a store that somebody removed
+            return True
+    if _require_regular(path, private=create).st_size == 1:  # SQLite takes that for an empty file
+        raise StoreError(f"{path} is not a store of this library", kind="store.not_ours")
+    return False
+
+
+def _require_private_folder(folder: Path) -> None:
+    """Where everybody may write, anybody may put another file in the place of the store, unless names are sticky."""
+    mode = folder.stat().st_mode
+    if os.name == "posix" and mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise StoreError(
+            f"{folder} can be written to by everybody",
+            kind="store.unsafe_path",
+            hint=f"chmod o-w {folder}, or keep the store elsewhere",
+        )
+
+
+def _require_regular(path: Path, *, private: bool) -> os.stat_result:
+    """Refuse what is no plain file of this user; with `private`, take away what others may do with it."""
     found = path.lstat()
+    what = None
     if not stat.S_ISREG(found.st_mode):
         what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "not a regular file"
-        raise StoreError(f"{path} is {what}", kind="store.unsafe_path", hint="name the file itself")
-    if found.st_size == 1:  # SQLite takes that for an empty file
-        raise StoreError(f"{path} is not a store of this library", kind="store.not_ours")
+    elif found.st_nlink > 1:
+        what = "a file with several names"
+    elif os.name == "posix" and found.st_uid != os.geteuid():
+        what = "a file of another user"
+    if what is not None:
+        raise StoreError(f"{path} is {what}", kind="store.unsafe_path", hint="name a file of your own, by its own name")
+    if private and os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
+        path.chmod(0o600)
+    return found
 
 
 def _make_folder(folder: Path) -> None:

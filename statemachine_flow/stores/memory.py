@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
@@ -29,6 +30,8 @@ class MemoryStore:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._rows: dict[str, RunRow] = {}
+        #: Run -> step -> state and attempts.
+        self._steps: dict[str, dict[str, tuple[str, int]]] = {}
         self._journals: dict[str, list[Record]] = {}
         self._definitions: dict[str, bytes] = {}
         self._requests: dict[int, Request] = {}
@@ -113,6 +116,8 @@ class MemoryStore:
     def _keep(self, row: RunRow, write: Write) -> None:
         self._journals[row.id].extend(write.records)
         row.seq += len(write.records)
+        for change in write.steps:
+            self._steps.setdefault(row.id, {})[change.step] = (change.state, change.attempt)
         row.steps_done, row.updated_at = write.steps_done, write.updated_at
         if write.states:
             row.state, row.message = write.states[-1], write.message
@@ -139,7 +144,7 @@ class MemoryStore:
     def rows(self, which: RunFilter) -> list[RunRow]:
         """See `Store.rows`."""
         with self._usable():
-            passing = (row for row in reversed(self._rows.values()) if _passes(row, which))
+            passing = (row for row in reversed(self._rows.values()) if which.passes(row))
             return [msgspec.structs.replace(row) for row, _ in zip(passing, range(which.limit), strict=False)]
 
     def match(self, prefix: str, limit: int) -> list[str]:
@@ -188,6 +193,27 @@ class MemoryStore:
         except KeyError:
             raise StoreError(f"blob {digest[:80]} is missing or damaged", kind="store.corrupt") from None
 
+    def steps(self, run_id: str) -> list[tuple[str, str, int]]:
+        """See `Store.steps`."""
+        with self._usable():
+            return sorted((step, *where) for step, where in self._steps.get(run_id, {}).items())
+
+    def confirm_absent(self, run_id: str) -> None:
+        """See `Store.confirm_absent`: there is no damage here."""
+
+    def damages(self) -> list[str]:
+        """See `Store.damages`: there are none."""
+        return []
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """See `Store.backup`: there is no file to be copied."""
+        raise UsageError(f"a store in memory cannot be copied to {os.fspath(path)}", hint="open the engine on a file")
+
+    def health(self) -> dict[str, Any]:
+        """See `Store.health`."""
+        with self._usable():
+            return {"store": self.name, "runs": len(self._rows)}
+
     def close(self) -> None:
         """See `Store.close`; what was kept stays readable to nobody."""
         self._open = False
@@ -196,12 +222,3 @@ class MemoryStore:
         if not self._open:
             raise UsageError("the store is closed", kind="usage.closed")
         return self._lock
-
-
-def _passes(row: RunRow, which: RunFilter) -> bool:
-    return (
-        (not which.states or row.state in which.states)
-        and which.workflow in (None, row.workflow)
-        and (which.since is None or row.created_at >= which.since)
-        and (not which.owned or row.owner is not None)
-    )

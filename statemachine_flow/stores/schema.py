@@ -1,16 +1,26 @@
-"""The SQL schema with its checks and triggers filled in from the lifecycle."""
+"""The SQL schema with its checks and triggers filled in from the lifecycle, and whether a file's schema is that one."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
+from pathlib import Path
 
+import apsw
+
+from statemachine_flow.errors import StoreError
 from statemachine_flow.journal import KINDS
 from statemachine_flow.lifecycle import RUN, STEP, Lifecycle
 
+#: Kind, name, the table it is about, and text of what SQLite's own table of the schema lists.
+Listed = tuple[str, str, str, str | None]
 
+
+@functools.cache
 def schema_sql() -> str:
     """The statements that make an empty store.
 
@@ -33,6 +43,22 @@ def schema_sql() -> str:
 
 
 @functools.cache
+def own_statements() -> Mapping[str, str]:
+    """Name -> the statement that makes that table, index or trigger, in the order they are made in.
+
+    Example:
+        >>> own_statements()["runs_by_state"]
+        'CREATE INDEX runs_by_state ON runs (state, no)'
+    """
+    without_comments = re.sub(r"^--.*\n", "", schema_sql(), flags=re.MULTILINE)
+    statements = re.findall(r"^(CREATE (?:TABLE|INDEX|TRIGGER) (\w+).*?);\n*(?=^CREATE|\Z)", without_comments, _WHOLE)
+    return {name: statement for statement, name in statements}
+
+
+_WHOLE = re.MULTILINE | re.DOTALL
+
+
+@functools.cache
 def own_names() -> frozenset[str]:
     """The tables, indexes and triggers that belong to the store; whatever else a file holds belongs to its users.
 
@@ -40,7 +66,93 @@ def own_names() -> frozenset[str]:
         >>> {"journal", "runs_by_state", "runs_edge"} <= own_names()
         True
     """
-    return frozenset(re.findall(r"^CREATE (?:TABLE|INDEX|TRIGGER) (\w+)", schema_sql(), re.MULTILINE))
+    return frozenset(own_statements())
+
+
+def make_tables(connection: apsw.Connection) -> None:
+    """Make an empty file a store, inside a transaction."""
+    connection.execute(schema_sql())
+    name_store(connection)
+
+
+def name_store(connection: apsw.Connection) -> None:
+    """Make the file a store of its own, which no other is mistaken for."""
+    connection.execute("INSERT OR REPLACE INTO smf_store (one, id) VALUES (1, ?)", (uuid.uuid4().hex,))
+
+
+def listed(connection: apsw.Connection) -> list[Listed]:
+    """What the file's schema holds, SQLite's own things left out."""
+    found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema")
+    return [entry for entry in found if not str(entry[1]).startswith("sqlite_")]
+
+
+def require_own_schema(connection: apsw.Connection, path: Path) -> None:
+    """Refuse a file whose tables, indexes and triggers of ours are not exactly ours, or have company.
+
+    Tables of users, which steps with `transaction` write to, and what belongs to those, are no concern of ours.
+
+    Raises:
+        StoreError: `store.schema_mismatch`.
+    """
+    expected, found = own_statements(), listed(connection)
+    ours = {name: sql for _, name, table, sql in found if name in expected or table in _own_tables()}
+    for name in expected.keys() | ours.keys():
+        if expected.get(name) != ours.get(name):
+            what = "is missing" if name not in ours else "is none of ours" if name not in expected else "was changed"
+            raise _mismatch(path, f"{name[:100]!r} {what}")
+    for kind, name, _, _ in found:
+        if kind == "view" and (table := _table_read(connection, name)) is not None:
+            raise _mismatch(path, f"the view {name[:100]!r} reads {table!r}")
+
+
+def require_free_names(connection: apsw.Connection, path: Path, taken: Iterable[str]) -> None:
+    """Refuse a file that already uses a name which this version needs for itself.
+
+    Raises:
+        StoreError: `store.schema_mismatch`.
+    """
+    for _, name, _, _ in listed(connection):
+        if name.lower() in taken:
+            raise _mismatch(path, f"the name {name[:100]!r} is needed by this version, and taken")
+
+
+def digest_of(entries: Iterable[Listed]) -> str:
+    """A digest of tables, indexes and triggers, whatever their order."""
+    lines = sorted(f"{kind}\0{name}\0{table}\0{sql}" for kind, name, table, sql in entries)
+    return hashlib.sha256("\1".join(lines).encode()).hexdigest()
+
+
+def _mismatch(path: Path, why: str) -> StoreError:
+    return StoreError(
+        f"the schema of {path} is not the one this version writes: {why}",
+        kind="store.schema_mismatch",
+        hint="remove what somebody added to it, or restore a backup",
+    )
+
+
+@functools.cache
+def _own_tables() -> frozenset[str]:
+    return frozenset(name for name, sql in own_statements().items() if sql.startswith("CREATE TABLE"))
+
+
+def _table_read(connection: apsw.Connection, view: str) -> str | None:
+    """The first table of ours that a view reads, found by preparing and never running a statement."""
+    read: list[str] = []
+
+    def note(action: int, first: str | None, *_rest: str | None) -> int:
+        if action == apsw.SQLITE_READ and first in _own_tables():
+            read.append(str(first))
+        return apsw.SQLITE_OK
+
+    quoted = view.replace('"', '""')
+    before, connection.authorizer = connection.authorizer, note
+    try:
+        connection.execute(f'EXPLAIN SELECT * FROM "{quoted}"')  # noqa: S608 - a quoted name, and nothing is run
+    except apsw.SQLError:
+        return None  # it cannot be read at all
+    finally:
+        connection.authorizer = before
+    return read[0] if read else None
 
 
 def _edge(lifecycle: Lifecycle) -> str:

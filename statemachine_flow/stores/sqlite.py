@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -13,26 +12,19 @@ import msgspec
 
 from statemachine_flow.errors import StoreError, UsageError
 from statemachine_flow.journal import Record
+from statemachine_flow.stores.backup import back_up, make_independent
 from statemachine_flow.stores.base import Beat, NewRun, Owner, Rejected, Request, RunFilter, RunRow, Write
 from statemachine_flow.stores.blobs import BlobFolder, FolderSpill
+from statemachine_flow.stores.check import damages
 from statemachine_flow.stores.database import Database, Durability
+from statemachine_flow.stores.health import health
+from statemachine_flow.stores.mark import Mark
+from statemachine_flow.stores.queries import SQL
+from statemachine_flow.stores.rows import owner_text, read_owner, read_row, read_rows
 
-
-def _load_queries() -> dict[str, str]:
-    text = files("statemachine_flow.stores").joinpath("sql/queries.sql").read_text(encoding="utf-8")
-    parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)[1:]
-    return {
-        name: re.sub(r"^--.*$", "", body, flags=re.MULTILINE).strip()
-        for name, body in zip(parts[::2], parts[1::2], strict=True)
-    }
-
-
-_SQL: Final = _load_queries()
 _NO_RUN: Final = -1
 #: How long the last sign of life of an owner that did not leave is remembered: a day, in microseconds.
 _REMEMBERED: Final = 86_400_000_000
-_owner_encoder: Final = msgspec.json.Encoder()
-_owner_decoder: Final = msgspec.json.Decoder(Owner)
 
 
 @final
@@ -42,11 +34,12 @@ class SqliteStore:
     Args:
         path: the file; it and its folder are made, private to their owner, if absent.
         readonly: read only; the file must exist.
+        accept_loss: go on with what is left of a store that is behind its high-water mark, see `mark`.
         durability: `"power"` syncs every commit to disk, `"process"` leaves that to the system and may lose the
             last commits, never more and never half of one, when the machine loses power.
 
     Raises:
-        StoreError: `store.not_ours`, `store.newer`, `store.unsafe_path`, `store.corrupt`, `store.io`.
+        StoreError: see `Database`; `store.lost_tail`.
 
     Example:
         >>> import tempfile
@@ -58,7 +51,12 @@ class SqliteStore:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, readonly: bool = False, durability: Durability = "power"
+        self,
+        path: str | os.PathLike[str],
+        *,
+        readonly: bool = False,
+        accept_loss: bool = False,
+        durability: Durability = "power",
     ) -> None:
         try:
             absolute = Path(path).absolute()
@@ -68,97 +66,153 @@ class SqliteStore:
         self.name = self._database.name
         self._numbers: dict[str, int] = {}
         self._blobs = BlobFolder(absolute.with_name(absolute.name + ".blobs"))
+        #: What the last transaction made true, for the mark: number, epoch and sequence of a run.
+        self._reached: tuple[int, int, int] | None = None
+        try:
+            self._mark = Mark(absolute.with_name(absolute.name + "-mark"), self._store_id())
+            if not accept_loss:
+                self._require_tail()
+            elif not readonly:
+                self._mark.clear()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def _store_id(self) -> str:
+        ((found,),) = self._database.read(SQL["store_id"], ()) or ((None,),)
+        if not isinstance(found, str) or not re.fullmatch("[0-9a-f]{32}", found):
+            raise StoreError(f"{self.name}: the store does not know its own name", kind="store.corrupt")
+        return found
+
+    def _require_tail(self) -> None:
+        """Refuse a store that is behind its mark; a row that is damaged is told of when it is read."""
+        for reached in self._mark.read():
+            (((request,),)) = self._database.read(SQL["last_request"], ()) or ((0,),)
+            row = self._database.read(SQL["reached"], (reached.run,))
+            epoch, seq, is_whole = row[0] if row else (-1, -1, reached.run != 0)
+            is_behind = is_whole and (epoch < reached.epoch or seq < reached.seq)
+            if reached.store != self._mark.store or request < reached.request or is_behind:
+                raise StoreError(
+                    f"what was committed last to {self._database.path} is no longer in it: its log was removed or cut "
+                    "off, or another file was put in its place",
+                    kind="store.lost_tail",
+                    hint="put back the missing file, or a backup without the files named after the lost one; "
+                    "`smf verify --accept-loss` goes on with what is left",
+                )
 
     # --- writing
 
     def claim(self, run_id: str, epoch: int, owner: Owner) -> bool:
         """See `Store.claim`."""
         with self._database:
-            self._database.run(_SQL["claim"], (_owner_encoder.encode(owner).decode(), run_id, epoch))
-            return self._database.changes() == 1
+            self._database.run(SQL["claim"], (owner_text(owner), run_id, epoch))
+            is_won = self._database.changes() == 1
+            number = self._number(run_id)
+            if is_won:
+                self._database.run(SQL["seal"], (number,))
+        if is_won:
+            self._mark.put(number, epoch + 1, 0)
+        return is_won
 
     def release(self, run_id: str, epoch: int) -> None:
         """See `Store.release`."""
         with self._database:
-            self._database.run(_SQL["release"], (run_id, epoch))
+            self._database.run(SQL["release"], (run_id, epoch))
+            if self._database.changes() == 1:
+                self._database.run(SQL["seal"], (self._number(run_id),))
 
     def beat(self, beat: Beat, runs: Mapping[str, int]) -> list[str]:
         """See `Store.beat`."""
         with self._database.kept(synced=False), self._database:
-            self._database.run(_SQL["forget_beats"], (beat.at - _REMEMBERED, beat.nonce))
-            self._database.run(_SQL["beat"], (beat.nonce, beat.count, beat.at, beat.monotonic))
+            self._database.run(SQL["forget_beats"], (beat.at - _REMEMBERED, beat.nonce))
+            self._database.run(SQL["beat"], (beat.nonce, beat.count, beat.at, beat.monotonic))
             asked = msgspec.json.encode(list(runs.items())).decode()
-            return [run_id for (run_id,) in self._database.run(_SQL["lost_runs"], (asked,))]
+            return [run_id for (run_id,) in self._database.run(SQL["lost_runs"], (asked,))]
 
     def last_beat(self, nonce: str) -> Beat | None:
         """See `Store.last_beat`."""
-        found = self._database.read(_SQL["last_beat"], (nonce,))
+        found = self._database.read(SQL["last_beat"], (nonce,))
         return Beat(*found[0]) if found else None
 
     def leave(self, nonce: str) -> None:
         """See `Store.leave`."""
         with self._database.kept(synced=False), self._database:
-            self._database.run(_SQL["leave"], (nonce,))
+            self._database.run(SQL["leave"], (nonce,))
 
     def reject(self, write: Write, owner: Owner, at: int) -> None:
         """See `Store.reject`."""
-        said = (write.run_id, write.epoch, _owner_encoder.encode(owner).decode(), at)
+        said = (write.run_id, write.epoch, owner_text(owner), at)
         with self._database:
             rows = [(*said, record.kind, record.step, record.data) for record in write.records]
-            self._database.run_many(_SQL["reject"], rows)
+            self._database.run_many(SQL["reject"], rows)
 
     def rejected(self, run_id: str) -> list[Rejected]:
         """See `Store.rejected`."""
-        found = self._database.read(_SQL["rejected"], (run_id,))
-        return [Rejected(run, epoch, _owner_decoder.decode(owner), *rest) for run, epoch, owner, *rest in found]
+        found = self._database.read(SQL["rejected"], (run_id,))
+        return [Rejected(run, epoch, read_owner(owner), *rest) for run, epoch, owner, *rest in found]
 
     def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:
         """See `Store.commit`."""
+        is_synced = any(write.synced for _, write in map(_parts, batch))
         try:
-            with self._database.kept(synced=any(write.synced for _, write in map(_parts, batch))), self._database:
-                return [write.run_id for new, write in map(_parts, batch) if not self._keep_all(new, write)]
+            with self._database.kept(synced=is_synced), self._database:
+                refused = [write.run_id for new, write in map(_parts, batch) if not self._keep_all(new, write)]
         except BaseException:
-            # A number that was given out inside a transaction that failed will be given to another run.
-            self._numbers.clear()
+            self._forget()
             raise
+        self._note(is_synced=is_synced)
+        return refused
+
+    def _note(self, *, is_synced: bool) -> None:
+        """Move the mark on to what was just committed."""
+        reached, self._reached = self._reached, None
+        if reached is not None and is_synced:
+            self._mark.put(*reached)
+
+    def _forget(self) -> None:
+        """A number that was given out inside a transaction that failed will be given to another run."""
+        self._numbers.clear()
+        self._reached = None
 
     def _keep_all(self, new: NewRun | None, write: Write) -> bool:
         return (new is None or self._insert(new)) and self._keep(write)
 
     def _insert(self, new: NewRun) -> bool:
         row = new.row
-        owner = None if row.owner is None else _owner_encoder.encode(row.owner).decode()
+        owner = None if row.owner is None else owner_text(row.owner)
         values = (row.id, row.workflow, row.version, row.definition, row.state, row.epoch, owner)
-        self._database.run(_SQL["insert_run"], (*values, row.created_at, row.created_at, row.steps_total))
+        self._database.run(SQL["insert_run"], (*values, row.created_at, row.created_at, row.steps_total))
         if self._database.changes() != 1:
             return False
-        self._database.run(_SQL["insert_definition"], (row.definition, new.definition))
+        self._database.run(SQL["insert_definition"], (row.definition, new.definition))
         for content_hash, body in new.children.items():
-            self._database.run(_SQL["insert_definition"], (content_hash, body))
+            self._database.run(SQL["insert_definition"], (content_hash, body))
         return True
 
     def _keep(self, write: Write) -> bool:
         """One run's part of a transaction; False, and nothing written, if its owner or sequence moved on."""
         database, number = self._database, self._number(write.run_id)
         seq = write.seq + len(write.records)
-        database.run(_SQL["advance_run"], (seq, write.updated_at, write.steps_done, number, write.epoch, write.seq))
+        database.run(SQL["advance_run"], (seq, write.updated_at, write.steps_done, number, write.epoch, write.seq))
         if self._database.changes() != 1:
             return False
         rows = [(number, r.seq, r.kind, r.at, r.step, r.data, r.digest) for r in write.records]
-        self._database.run_many(_SQL["insert_record"], rows)
+        self._database.run_many(SQL["insert_record"], rows)
         for change in write.steps:
             if change.first:
-                database.run(_SQL["insert_step"], (number, change.step, change.state, change.attempt))
+                database.run(SQL["insert_step"], (number, change.step, change.state, change.attempt))
             else:
-                database.run(_SQL["change_step"], (change.state, change.attempt, number, change.step))
+                database.run(SQL["change_step"], (change.state, change.attempt, number, change.step))
         for state in write.states:
-            database.run(_SQL["change_run"], (state, write.started_at, write.ended_at, write.message, number))
+            database.run(SQL["change_run"], (state, write.started_at, write.ended_at, write.message, number))
         for request in write.answered:
-            database.run(_SQL["delete_request"], (request,))
+            database.run(SQL["delete_request"], (request,))
         if write.ends:
-            database.run(_SQL["delete_requests"], (number,))
+            database.run(SQL["delete_requests"], (number,))
         if write.release:
-            database.run(_SQL["release"], (write.run_id, write.epoch))
+            database.run(SQL["release"], (write.run_id, write.epoch))
+        database.run(SQL["seal"], (number,))
+        self._reached = number, write.epoch, seq
         return True
 
     def transact(self, work: Callable[[Any], NewRun | Write | None]) -> bool:
@@ -172,46 +226,79 @@ class SqliteStore:
         except _NothingKept:
             return False
         except BaseException:
-            self._numbers.clear()  # as in `commit`
+            self._forget()
             raise
+        self._note(is_synced=True)
         return True
 
     def request(self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"") -> int:  # noqa: PLR0917 - as in the contract
         """See `Store.request`."""
         with self._database:
-            self._database.run(_SQL["insert_request"], (run_id, action, by, reason, at, data))
-            return self._database.last_id()
+            number = self._number(run_id)
+            bound = {"run": number, "action": action, "by": by, "reason": reason, "at": at, "data": data}
+            self._database.run(SQL["insert_request"], bound)
+            request = self._database.last_id()
+        self._mark.put(0, 0, 0, request)
+        return request
 
     # --- reading
 
     def row(self, run_id: str) -> RunRow | None:
         """See `Store.row`."""
-        found = self._database.read(_SQL["row"], (run_id,))
-        return _row(found[0]) if found else None
+        found = self._database.read(SQL["row"], (run_id,))
+        return read_row(found[0], run_id) if found else None
 
     def rows(self, which: RunFilter) -> list[RunRow]:
         """See `Store.rows`."""
-        states = msgspec.json.encode(which.states).decode() if which.states else None
-        bound = {"states": states, "workflow": which.workflow, "since": which.since}
-        bound |= {"owned": which.owned, "limit": which.limit}
-        return [_row(values) for values in self._database.read(_SQL["rows"], bound)]
+        return read_rows(self._database, which)
 
     def match(self, prefix: str, limit: int) -> list[str]:
         """See `Store.match`."""
-        return [run_id for (run_id,) in self._database.read(_SQL["match"], {"prefix": prefix, "limit": limit})]
+        return [run_id for (run_id,) in self._database.read(SQL["match"], {"prefix": prefix, "limit": limit})]
 
     def records(self, run_id: str, after: int = 0) -> list[Record]:
         """See `Store.records`."""
-        return [Record(*values) for values in self._database.read(_SQL["records"], (run_id, after))]
+        return [Record(*values) for values in self._database.read(SQL["records"], (run_id, after))]
 
     def definition(self, content_hash: str) -> bytes | None:
         """See `Store.definition`."""
-        found = self._database.read(_SQL["definition"], (content_hash,))
+        found = self._database.read(SQL["definition"], (content_hash,))
         return found[0][0] if found else None
 
     def requests(self, run_id: str | None = None) -> list[Request]:
         """See `Store.requests`."""
-        return [Request(*values) for values in self._database.read(_SQL["requests"], {"run": run_id})]
+        requests = []
+        for *values, is_whole in self._database.read(SQL["requests"], {"run": run_id}):
+            if is_whole != 1:
+                raise StoreError("a request fails its checksum", kind="store.corrupt", run=str(values[1]))
+            requests.append(Request(*values))
+        return requests
+
+    def steps(self, run_id: str) -> list[tuple[str, str, int]]:
+        """See `Store.steps`."""
+        return [tuple(values) for values in self._database.read(SQL["steps"], (run_id,))]
+
+    def confirm_absent(self, run_id: str) -> None:
+        """See `Store.confirm_absent`."""
+        found = self._database.read("PRAGMA integrity_check(runs)", ())
+        if found[0][0] != "ok":
+            raise StoreError(
+                f"whether there is a run {run_id[:100]!r} cannot be told: the list of runs is damaged: {found[0][0]}",
+                kind="store.corrupt",
+                hint="`smf verify` says more",
+            )
+
+    def damages(self) -> list[str]:
+        """See `Store.damages`."""
+        return damages(self._database, self._blobs)
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """See `Store.backup`."""
+        back_up(self._database.path, Path(path).absolute(), make_independent)
+
+    def health(self) -> dict[str, Any]:
+        """See `Store.health`."""
+        return health(self._database)
 
     def version(self) -> int:
         """See `Store.version`."""
@@ -227,6 +314,7 @@ class SqliteStore:
 
     def close(self) -> None:
         """See `Store.close`."""
+        self._mark.close()
         self._database.close()
 
     # --- inside
@@ -235,7 +323,7 @@ class SqliteStore:
         """The run's short number, looked up once per run and process; `_NO_RUN` if there is none."""
         number = self._numbers.get(run_id)
         if number is None:
-            found = list(self._database.run(_SQL["number"], (run_id,)))
+            found = list(self._database.run(SQL["number"], (run_id,)))
             if not found:
                 return _NO_RUN
             number = self._numbers[run_id] = found[0][0]
@@ -248,13 +336,3 @@ class _NothingKept(Exception):  # noqa: N818 - it rolls a transaction back, and 
 
 def _parts(item: NewRun | Write) -> tuple[NewRun | None, Write]:
     return (item, item.write) if isinstance(item, NewRun) else (None, item)
-
-
-def _row(values: Sequence[Any]) -> RunRow:
-    fields = dict(zip(RunRow.__struct_fields__, values, strict=True))
-    try:
-        fields["owner"] = None if fields["owner"] is None else _owner_decoder.decode(fields["owner"])
-        return msgspec.convert(fields, RunRow)
-    except (msgspec.MsgspecError, TypeError) as error:
-        # In a damaged file a column may even have another type than its table declares.
-        raise StoreError(f"the row of a run cannot be read: {error}", kind="store.corrupt") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -184,6 +185,26 @@ class CrashStore:
     def blob(self, digest: str) -> bytes:
         """See `Store.blob`; what a view of a run reads late, it reads of a dead engine too."""
         return self.inner.blob(digest)
+
+    def steps(self, run_id: str) -> list[tuple[str, str, int]]:
+        """See `Store.steps`."""
+        return self.alive().steps(run_id)
+
+    def confirm_absent(self, run_id: str) -> None:
+        """See `Store.confirm_absent`."""
+        self.alive().confirm_absent(run_id)
+
+    def damages(self) -> list[str]:
+        """See `Store.damages`."""
+        return self.alive().damages()
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """See `Store.backup`."""
+        self.alive().backup(path)
+
+    def health(self) -> dict[str, Any]:
+        """See `Store.health`."""
+        return self.alive().health()
 
     def close(self) -> None:
         """The store behind stays open for the next engine."""

@@ -159,11 +159,32 @@ ADVICE: Final[Mapping[str, str]] = {
         "Make a copy of the store before anything else. `smf events` shows up to where it can be read; restore the "
         "rest from a backup."
     ),
+    "store.exists": "A backup takes the place of nothing. Name another file, or remove the one that is there.",
+    "store.filesystem": (
+        "SQLite's locks and its log do not hold where several machines share a disk. Keep the store on a disk of this "
+        "machine. `SMF_ALLOW_SHARED_FILESYSTEM=1` allows it all the same, without a log; one machine alone may use it."
+    ),
     "store.full": "Make room and resume the run: what was recorded before is safe.",
     "store.io": "Look at the permissions and the disk. What was recorded before is safe.",
+    "store.lost_tail": (
+        "The log beside the store was removed or cut off, or an older file was put in the store's place. Put back what "
+        "is missing; for a backup, remove the files named after it that end in `-wal`, `-shm` and `-mark`. "
+        "`smf verify --accept-loss` goes on with what is left."
+    ),
+    "store.moved": (
+        "Somebody moved, removed or replaced the file or its log while a run used it, or code of yours opened the file "
+        "itself in this process, which drops SQLite's locks. Nothing but this library may open it: use `smf backup`."
+    ),
+    "store.needs_migration": (
+        "Reading commands change nothing. `smf doctor --migrate` brings the store up to date, and so does every "
+        "command that writes; a backup is kept beside it."
+    ),
     "store.newer": "Upgrade this library, or use another store.",
     "store.not_ours": "Check the path: `--db`, `$SMF_DB`. A new store is made where no file is yet.",
-    "store.schema_mismatch": "The store was written by another version. Use that one, or a new store.",
+    "store.schema_mismatch": (
+        "Somebody changed the tables of the store, or added a trigger, an index or a view to them. Remove it, or "
+        "restore a backup. Tables of your own may lie in the same file."
+    ),
     "store.unsafe_path": "Name a regular file in a folder that only you can write to.",
     "step.abandoned": (
         "Functions that took too long go on in their threads until they return. Have them look at `context.cancelled`, "

@@ -126,7 +126,7 @@ def sql(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sql]:
 def insert_run(sql: Sql, run_id: str, state: str) -> None:
     columns = "id, workflow, version, definition, state, seq, epoch, created_at, updated_at, steps_total, steps_done"
     sql(
-        f"INSERT INTO runs ({columns}, message) VALUES (?, 'w', '1', 'd', ?, 0, 1, 0, 0, 0, 0, '')",
+        f"INSERT INTO runs ({columns}, message, seal) VALUES (?, 'w', '1', 'd', ?, 0, 1, 0, 0, 0, 0, '', 0)",
         run_id,
         state,
     )

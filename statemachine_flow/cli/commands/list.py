@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from statemachine_flow.cli.describe import row_data, shown_state
+from statemachine_flow.cli.exits import Exit
 from statemachine_flow.cli.options import TEXT, common_options, db_option, examples
-from statemachine_flow.cli.output import columns, sanitize, say, to_json, write
+from statemachine_flow.cli.output import columns, error_line, sanitize, say, to_json, write
 from statemachine_flow.cli.stores import DEFAULT_STORE, reading_store
 from statemachine_flow.cli.times import ago, from_micros, local_now, parse_since
 from statemachine_flow.lifecycle import RunState
@@ -47,10 +48,11 @@ def command(
     limit: int,
     db: str | None,
     as_json: bool,
-) -> None:
+) -> int:
     """List runs, newest first.
 
-    Completed and cancelled runs are left out unless --all or --state asks for them.
+    Completed and cancelled runs are left out unless --all or --state asks for them. Runs whose row is damaged are
+    always shown, and make the exit code 6.
     """
     wanted = states or (() if everything else tuple(state.value for state in RunState if state not in _HIDDEN))
     which = RunFilter(
@@ -66,6 +68,11 @@ def command(
         write(_table(rows))
     else:
         say("No runs.")
+    damaged = [row for row in rows if row.damage]
+    if damaged and not as_json:
+        for row in damaged:
+            say(error_line("store.corrupt", f"run {row.id}: {row.damage}", "`smf verify` says more"))
+    return Exit.STORE if damaged else Exit.OK
 
 
 def _read(db: str | None, which: RunFilter) -> Sequence[RunRow]:
@@ -84,6 +91,8 @@ def _table(rows: Sequence[RunRow]) -> str:
 
 
 def _cells(row: RunRow, seconds: float) -> list[str]:
+    if row.damage:
+        return [row.id, "?", "damaged", "?", "?", sanitize(row.damage, _MESSAGE_LENGTH)]
     message = sanitize(row.message, _MESSAGE_LENGTH)
     state = shown_state(row.state, row.owner)
     return [row.id, row.workflow, state, f"{row.steps_done}/{row.steps_total}", ago(seconds), message]

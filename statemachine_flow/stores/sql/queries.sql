@@ -1,19 +1,37 @@
--- Every statement the store sends, by name. Values are always bound, never pasted in.
+-- Every statement the store sends, by name. Values are always bound, never pasted in; `{{columns}}` stands for the
+-- columns of a run's row, in the order of `RunRow`. `smf_seal` is the checksum of its arguments.
+
+-- name: store_id
+SELECT id FROM smf_store;
+
+-- How far a run has come, and whether its row can be believed.
+-- name: reached
+SELECT epoch, seq, seal IS smf_seal(no, {{columns}}) FROM runs WHERE no = ?;
+
+-- Every run with what has to be true of its journal.
+-- name: extents
+SELECT no, id, seq, seal IS smf_seal(no, {{columns}}) FROM runs;
+
+-- name: journal
+SELECT seq, kind, at, step, data, digest FROM journal WHERE run = ? ORDER BY seq;
+
+-- name: last_request
+SELECT seq FROM sqlite_sequence WHERE name = 'requests';
 
 -- name: insert_definition
 INSERT OR IGNORE INTO definitions (hash, body) VALUES (?, ?);
 
 -- name: insert_run
 INSERT OR IGNORE INTO runs (id, workflow, version, definition, state, seq, epoch, owner, created_at, updated_at,
-  steps_total, steps_done, message)
-VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, 0, '');
+  steps_total, steps_done, message, seal)
+VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, 0, '', 0);
 
 -- name: number
 SELECT no FROM runs WHERE id = ?;
 
 -- The hot one: once per run and commit.
 -- name: advance_run
-UPDATE runs SET seq = ?, updated_at = ?, steps_done = ? WHERE no = ? AND epoch = ? AND seq = ?;
+UPDATE runs SET seq = ?, updated_at = ?, steps_done = ?, seal = 0 WHERE no = ? AND epoch = ? AND seq = ?;
 
 -- name: change_run
 UPDATE runs SET state = ?, started_at = ?, ended_at = ?, message = ? WHERE no = ?;
@@ -28,26 +46,39 @@ INSERT INTO steps (run, step, state, attempt) VALUES (?, ?, ?, ?);
 UPDATE steps SET state = ?, attempt = ? WHERE run = ? AND step = ?;
 
 -- name: claim
-UPDATE runs SET epoch = epoch + 1, owner = ? WHERE id = ? AND epoch = ?;
+UPDATE runs SET epoch = epoch + 1, owner = ?, seal = 0 WHERE id = ? AND epoch = ?;
 
 -- name: release
-UPDATE runs SET owner = NULL WHERE id = ? AND epoch = ?;
+UPDATE runs SET owner = NULL, seal = 0 WHERE id = ? AND epoch = ?;
+
+-- The last statement about a run in every transaction that changes its row.
+-- name: seal
+UPDATE runs SET seal = smf_seal(no, {{columns}}) WHERE no = ?;
 
 -- name: row
-SELECT id, workflow, version, definition, state, seq, epoch, owner, created_at, updated_at, started_at, ended_at,
-  steps_total, steps_done, message
-FROM runs WHERE id = ?;
+SELECT {{columns}}, seal IS smf_seal(no, {{columns}}) FROM runs WHERE id = ?;
 
--- The states come as one JSON array, so that the text of the statement never depends on data.
+-- name: row_of_number
+SELECT {{columns}}, seal IS smf_seal(no, {{columns}}) FROM runs WHERE no = ?;
+
+-- name: numbers
+SELECT no FROM runs ORDER BY no DESC;
+
+-- The states come as one JSON array, so that the text of the statement never depends on data. A damaged row passes
+-- every filter: what it says of itself is not to be believed.
 -- name: rows
-SELECT id, workflow, version, definition, state, seq, epoch, owner, created_at, updated_at, started_at, ended_at,
-  steps_total, steps_done, message
-FROM runs
-WHERE (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
-  AND (:workflow IS NULL OR workflow = :workflow)
-  AND (:since IS NULL OR created_at >= :since)
-  AND (NOT :owned OR owner IS NOT NULL)
+SELECT no, {{columns}}, seal IS smf_seal(no, {{columns}}) FROM runs
+WHERE (
+    (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
+    AND (:workflow IS NULL OR workflow = :workflow)
+    AND (:since IS NULL OR created_at >= :since)
+  )
+  OR seal IS NOT smf_seal(no, {{columns}})
 ORDER BY no DESC LIMIT :limit;
+
+-- What somebody owns, by the index of it: damage elsewhere is no concern of whoever takes runs over.
+-- name: owned
+SELECT no, {{columns}}, seal IS smf_seal(no, {{columns}}) FROM runs WHERE owner IS NOT NULL ORDER BY no DESC;
 
 -- name: match
 SELECT id FROM runs WHERE substr(id, 1, length(:prefix)) = :prefix ORDER BY no DESC LIMIT :limit;
@@ -56,14 +87,21 @@ SELECT id FROM runs WHERE substr(id, 1, length(:prefix)) = :prefix ORDER BY no D
 SELECT seq, kind, at, step, data, digest FROM journal
 WHERE run = (SELECT no FROM runs WHERE id = ?) AND seq > ? ORDER BY seq;
 
+-- name: steps
+SELECT step, state, attempt FROM steps WHERE run = (SELECT no FROM runs WHERE id = ?) ORDER BY step;
+
 -- name: definition
 SELECT body FROM definitions WHERE hash = ?;
 
 -- name: insert_request
-INSERT INTO requests (run, action, by, reason, at, data) VALUES ((SELECT no FROM runs WHERE id = ?), ?, ?, ?, ?, ?);
+INSERT INTO requests (run, action, by, reason, at, data, seal)
+VALUES (:run, :action, :by, :reason, :at, :data, smf_seal(:run, :action, :by, :reason, :at, :data));
 
 -- name: requests
-SELECT requests.id, runs.id, action, by, reason, at, data FROM requests JOIN runs ON runs.no = requests.run
+SELECT requests.id, runs.id, action, by, reason, at, data,
+  runs.is_whole AND requests.seal IS smf_seal(requests.run, action, by, reason, at, data)
+FROM requests JOIN (SELECT no, id, seal IS smf_seal(no, {{columns}}) AS is_whole FROM runs) AS runs
+  ON runs.no = requests.run
 WHERE :run IS NULL OR runs.id = :run ORDER BY requests.id;
 
 -- name: delete_requests
@@ -97,3 +135,6 @@ VALUES ((SELECT no FROM runs WHERE id = ?), ?, ?, ?, ?, ?, ?);
 -- name: rejected
 SELECT runs.id, rejected.epoch, rejected.owner, at, kind, step, data FROM rejected JOIN runs ON runs.no = rejected.run
 WHERE runs.id = ? ORDER BY rejected.no;
+
+-- name: owners
+SELECT id, owner FROM runs WHERE owner IS NOT NULL ORDER BY no;

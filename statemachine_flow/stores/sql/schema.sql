@@ -1,5 +1,11 @@
--- The store, version 1. Names in double braces are filled in from the lifecycle tables, which are the only place
+-- The store, version 2. Names in double braces are filled in from the lifecycle tables, which are the only place
 -- where states and edges are written down; SQL repeats them so that not even a hand-typed UPDATE can break them.
+
+-- The store itself, in one row. A backup is another store than the one it was made of, and has another `id`.
+CREATE TABLE smf_store (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  id TEXT NOT NULL
+) STRICT;
 
 -- A definition, once, however many runs began with it.
 CREATE TABLE definitions (
@@ -7,7 +13,8 @@ CREATE TABLE definitions (
   body BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- A run in one row. `owner` is JSON or NULL; every write is conditional on `epoch` and `seq`.
+-- A run in one row. `owner` is JSON or NULL; every write is conditional on `epoch` and `seq`. `seal` is the checksum of
+-- the row, 0 while a transaction changes it: lists show rows without reading journals.
 CREATE TABLE runs (
   no INTEGER PRIMARY KEY,
   id TEXT NOT NULL UNIQUE,
@@ -24,7 +31,8 @@ CREATE TABLE runs (
   ended_at INTEGER,
   steps_total INTEGER NOT NULL,
   steps_done INTEGER NOT NULL,
-  message TEXT NOT NULL
+  message TEXT NOT NULL,
+  seal INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX runs_by_state ON runs (state, no);
 CREATE INDEX runs_by_workflow ON runs (workflow, no);
@@ -59,7 +67,8 @@ CREATE TABLE requests (
   by TEXT NOT NULL,
   reason TEXT NOT NULL,
   at INTEGER NOT NULL,
-  data BLOB NOT NULL
+  data BLOB NOT NULL,
+  seal INTEGER NOT NULL
 ) STRICT;
 
 -- The last sign of life of each owner: who does not give one for the length of its lease has lost its runs.
@@ -90,6 +99,11 @@ BEGIN SELECT RAISE(ABORT, 'illegal run edge: a run begins {{run_initial}}'); END
 CREATE TRIGGER runs_edge BEFORE UPDATE OF state ON runs
 WHEN NOT {{run_edge}}
 BEGIN SELECT RAISE(ABORT, 'illegal run edge'); END;
+
+-- A process of an older version that still has the file open knows of no seals: its next write ends here.
+CREATE TRIGGER runs_unsealed BEFORE UPDATE OF seq, epoch, owner ON runs
+WHEN NEW.seal <> 0
+BEGIN SELECT RAISE(ABORT, 'the store was brought to a newer version meanwhile'); END;
 
 CREATE TRIGGER steps_begin BEFORE INSERT ON steps
 WHEN NOT {{step_first}}
