@@ -65,6 +65,7 @@ class AsyncEngine:
         StoreError: the store cannot be opened.
 
     Example:
+        >>> import asyncio
         >>> async def main() -> None:
         ...     workflow = Workflow("hello")
         ...     workflow.call("greet", lambda name: f"Hello {name}", with_={"name": "you"})
