@@ -71,6 +71,7 @@ class AsyncEngine(Operations):
         UsageError: a limit that allows nothing.
 
     Example:
+        >>> import asyncio
         >>> async def main() -> None:
         ...     workflow = Workflow("hello")
         ...     workflow.call("greet", lambda name: f"Hello {name}", with_={"name": "you"})
