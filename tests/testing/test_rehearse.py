@@ -165,6 +165,14 @@ def test_a_step_that_is_scripted_in_one_place_and_not_in_another_needs_its_funct
     assert caught.value.kind == "definition.callable"
 
 
+def test_an_attempt_that_was_cut_off_is_followed_by_one_that_goes_like_it() -> None:
+    """The list of outcomes is about what the world does, and the dead process took no part of it."""
+    workflow = smf.Workflow("lists")
+    workflow.call("a", "kit:a")
+
+    assert rehearse(workflow, script={"a": [Return(1), Return(2), Return(3)]}).differences == ()
+
+
 @pytest.mark.parametrize("said", ["completed", "retry"])
 def test_verify_is_answered_by_the_script(said: Any) -> None:
     workflow = smf.Workflow("verified")

@@ -197,6 +197,23 @@ def test_after_a_kill_nothing_is_called_any_more(how: str) -> None:
     assert done[count:] == ["finally"]
 
 
+def test_what_stood_in_line_behind_a_kill_is_not_called() -> None:
+    loop, done = VirtualClock().loop(), list[str]()
+
+    async def main() -> None:
+        loop.call_soon(done.append, "before")
+        loop.call_soon(loop.kill)
+        loop.call_soon(done.append, "behind")
+        loop.call_soon_threadsafe(done.append, "from a thread")
+        await asyncio.sleep(3600)
+
+    with pytest.raises(Killed):
+        loop.live(main())
+    loop.bury()
+
+    assert done == ["before"]
+
+
 def test_a_loop_that_lives_gives_back_what_it_ran_for() -> None:
     loop = VirtualClock().loop()
 
