@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from functools import partial
 from typing import TYPE_CHECKING
 
 from statemachine_flow.engine.owner import is_here, shares_clock
@@ -28,7 +28,7 @@ async def hold(core: Core, run_id: str, *, take_over: bool = False, listener: Li
     if run_id not in core.workers:
         marks = _marks_left(core, run_id, take_over=take_over)
         if marks:
-            await core.threads.run(partial(reap, marks, core.grace), patience=lambda: core.grace)
+            await asyncio.to_thread(reap, marks, core.grace)
     return core.take_hold(run_id, take_over=take_over, listener=listener)
 
 

@@ -214,8 +214,9 @@ ADVICE: Final[Mapping[str, str]] = {
     "step.limit": "Raise `max` or `max_visits`, or look at why the loop does not come to its end.",
     "step.poison": (
         "Either the step kills the process that runs it, or something else did while the step was under way. Give it "
-        '`isolation = "process"`, so that a crash is an error of its own, and start a new run. If it was not the step, '
-        "a larger `poison_after` of the engine, or `--poison-after`, lets more deaths pass."
+        '`isolation = "process"`, so that a crash is an error of its own, and start a new run; or let `smf rerun '
+        "RUN --from STEP` begin one that keeps what was done before. If it was not the step, a larger `poison_after` "
+        "of the engine, or `--poison-after`, lets more deaths pass."
     ),
     "step.rejected": "A person said no. `on_reject` can skip the step or go back to an earlier one instead.",
     "step.route": "Add a `default`, or a key for the value.",
