@@ -415,7 +415,7 @@ class AsyncEngine(Operations):
         limit: int = 100,
         owned: bool = False,
     ) -> Sequence[RunRow]:
-        """Runs, newest first, one row each.
+        """Runs, newest first, one row each; one whose row is damaged passes every filter, see `RunRow.damage`.
 
         Args:
             states: only these.

@@ -3,7 +3,7 @@
 For each older version N there is `from_N.sql`, which says how its rows become rows of the newest version, and an entry
 of `OLD`. What the newest version looks like stands in `sql/schema.sql` and nowhere else: the old tables step aside,
 the new ones are made as in an empty file, the rows are copied, and the old tables go. A new table therefore needs
-nothing here; a new column needs its value in every `from_N.sql`.
+nothing here; a new column needs its value in every `from_N.sql`. What a released version looked like stays in `OLD`.
 """
 
 from __future__ import annotations
