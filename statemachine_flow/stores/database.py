@@ -113,6 +113,7 @@ class Database:
             "foreign_keys": ("ON", 1),
             "trusted_schema": ("OFF", 0),
             "cell_size_check": ("ON", 1),
+            "secure_delete": ("ON", 1),  # a request may hold what only its run's owner knows to be a secret
             "synchronous": (level, number),
             "fullfsync": ("ON", 1),
         }

@@ -107,7 +107,15 @@ def test_every_setting_that_durability_rests_on_is_set(
     path: Path, durability: database.Durability, synchronous: int
 ) -> None:
     store = SqliteStore(path, durability=durability)
-    names = ("journal_mode", "synchronous", "foreign_keys", "trusted_schema", "cell_size_check", "fullfsync")
+    names = (
+        "journal_mode",
+        "synchronous",
+        "foreign_keys",
+        "trusted_schema",
+        "cell_size_check",
+        "secure_delete",
+        "fullfsync",
+    )
 
     found = {name: store._database.pragma(name) for name in (*names, "busy_timeout")}
     store.close()
@@ -117,6 +125,7 @@ def test_every_setting_that_durability_rests_on_is_set(
         "foreign_keys": 1,
         "trusted_schema": 0,
         "cell_size_check": 1,
+        "secure_delete": 1,
         "fullfsync": 1,
         "busy_timeout": 30_000,
     }
