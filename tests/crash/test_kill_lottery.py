@@ -134,6 +134,6 @@ def test_200_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", range(10))
-def test_2000_kills_lose_nothing_and_repeat_nothing(tmp_path: Path, seed: int) -> None:
-    """Ten times 200, each with its own sequence of moments."""
-    Lottery(tmp_path, seed=100 + seed).play(kills=200)
+def test_10000_kills_lose_nothing_and_repeat_nothing(tmp_path: Path, seed: int) -> None:
+    """Ten times 1,000, each with its own sequence of moments."""
+    Lottery(tmp_path, seed=100 + seed).play(kills=1000)
