@@ -105,7 +105,7 @@ class Disk:
             content = bytearray(file.synced)
             for change in file.since:
                 for part in change.sectors():
-                    if rng.random() < 0.5:  # noqa: TID251 - of a seeded generator that was handed in
+                    if rng.random() < 0.5:
                         part.apply(content)
             files[name] = bytes(content)
         return files
