@@ -70,14 +70,24 @@ _VALUES = (
 @cache
 def seeds(target: str) -> tuple[bytes, ...]:
     """What the inputs of a target begin with: first what failed once, then what is there of its kind."""
-    saved = [path.read_bytes() for path in sorted((CORPUS / target).glob("*"))]
-    return (b"", *saved, *_MADE[target]())
+    return (b"", *corpus(target), *made(target))
 
 
-def documents(suffix: str) -> list[bytes]:
-    """Documents of the examples, and some of the conformance cases."""
+def corpus(target: str) -> list[bytes]:
+    """What failed once, or was made up to."""
+    return [path.read_bytes() for path in sorted((CORPUS / target).glob("*"))]
+
+
+@cache
+def made(target: str) -> tuple[bytes, ...]:
+    """Decent inputs of a target."""
+    return tuple(_MADE[target]())
+
+
+def documents(suffix: str, step: int = _SPARSE) -> list[bytes]:
+    """Documents of the examples, and one in so many of the conformance cases."""
     cases = [path for path in sorted(_CASES.rglob(f"*{suffix}")) if path.stat().st_size < 20_000]
-    paths = [*sorted((ROOT / "examples").rglob(f"*{suffix}")), *cases[::_SPARSE]]
+    paths = [*sorted((ROOT / "examples").rglob(f"*{suffix}")), *cases[::step]]
     return [path.read_bytes() for path in paths]
 
 
@@ -144,6 +154,8 @@ _MADE: dict[str, Any] = {
     "values": lambda: list(map(encode_value, _VALUES)),
     "record": _records,
     "definition_snapshot": _snapshots,
-    "store_open": lambda: [bytes([0, 0, page, 0]) + bytes([number]) * 16 for page, number in enumerate(range(0, 256, 9))],
+    "store_open": lambda: [
+        bytes([0, 0, page, 0]) + bytes([number]) * 16 for page, number in enumerate(range(0, 256, 9))
+    ],
     "cli_argv": _command_lines,
 }
