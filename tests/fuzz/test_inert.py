@@ -40,9 +40,9 @@ from statemachine_flow import values
 def read(tag, data):
     if tag == 99:
         open("/dev/null").close()
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(Exception):
             __import__("antigravity_" + bytes(data).decode())
-    raise ValueError(tag)
+    return values._read_ext(tag, data)
 
 values._decoder = values.msgspec.msgpack.Decoder(ext_hook=read)
 """
