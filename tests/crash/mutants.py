@@ -39,8 +39,6 @@ class Mutant:
     edits: Sequence[Edit]
     #: What has to find it: arguments of pytest.
     tests: Sequence[str]
-    #: Why it cannot be made yet.
-    missing: str = ""
 
 
 def _one(file: str, before: str, after: str, *tests: str) -> Mutant:
@@ -109,7 +107,21 @@ MUTANTS: Mapping[str, Mutant] = {
         "-k",
         "case_82 or case_84",
     ),
-    "leases are measured by the wall clock": Mutant([], (), missing="there are no leases yet"),
+    "leases are measured by the wall clock": Mutant(
+        [
+            Edit(
+                "statemachine_flow/engine/lease.py",
+                "beat, now = self._store.last_beat(owner.nonce), self._clock.monotonic()",
+                "beat, now = self._store.last_beat(owner.nonce), self._clock.now() / 1e6",
+            ),
+            Edit(
+                "statemachine_flow/engine/lease.py",
+                "last = owner.since if beat is None else beat.monotonic",
+                "last = now - self._clock.monotonic() + owner.since if beat is None else beat.at / 1e6",
+            ),
+        ],
+        ("tests/engine/test_lease.py",),
+    ),
     "values name what reads them": _one(
         "values.py",
         '        raise ValueError(f"unknown tag {tag}")\n',

@@ -13,7 +13,7 @@ from typing import Any
 
 from statemachine_flow.builder import Workflow
 from statemachine_flow.cli.app import COMMANDS
-from statemachine_flow.compiler import load_definition
+from statemachine_flow.compiler import load_document
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.expressions import FUNCTIONS
 from statemachine_flow.journal.records import KINDS
@@ -104,7 +104,7 @@ def _json_documents() -> list[bytes]:
 def _snapshots() -> list[bytes]:
     """Snapshots of valid documents, without their heads."""
     paths = sorted((_CASES / "valid").rglob("*.toml"))[::_SPARSE]
-    return [encode_definition(load_definition(path)[0])[17:] for path in paths]
+    return [encode_definition(load_document(path).definition)[17:] for path in paths]
 
 
 def _records() -> list[bytes]:
