@@ -91,11 +91,11 @@ class Recording:
 
 
 def contents(store: SqliteStore) -> str:
-    """A digest of every row of every table."""
+    """A digest of every row of every table, but for the name of its own that a store draws when it is made."""
     read = store._database.read
     digest = hashlib.blake2b(digest_size=16)
     for (table,) in read("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name", ()):
-        rows = sorted(map(repr, read(f"SELECT * FROM {table}", ())))
+        rows = sorted(map(repr, read(f"SELECT * FROM {table}", ()))) if table != "smf_store" else []
         digest.update(f"{table} {rows}\n".encode())
     return digest.hexdigest()
 
