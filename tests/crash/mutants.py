@@ -7,6 +7,7 @@ by what has to find it; what finds nothing there is no test.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,11 +26,19 @@ SECONDS = 120
 
 @attrs.frozen
 class Edit:
-    """Lines of a file, and what they become."""
+    """Text of a file, and what becomes of it."""
 
     file: str
-    before: str
+    before: re.Pattern[str]
     after: str
+
+    def count(self, folder: Path) -> int:
+        """How often the text is there."""
+        return len(self.before.findall((folder / self.file).read_text(encoding="utf-8")))
+
+
+def _edit(file: str, before: str, after: str) -> Edit:
+    return Edit(f"statemachine_flow/{file}", re.compile(re.escape(before)), after)
 
 
 @attrs.frozen
@@ -42,7 +51,7 @@ class Mutant:
 
 
 def _one(file: str, before: str, after: str, *tests: str) -> Mutant:
-    return Mutant([Edit(f"statemachine_flow/{file}", before, after)], tests)
+    return Mutant([_edit(file, before, after)], tests)
 
 
 _DISK = ("tests/crash/test_disk.py", "-k", "no_fault_of_the_disk and linear")
@@ -61,11 +70,15 @@ MUTANTS: Mapping[str, Mutant] = {
         "WHERE no = ? AND ? IS NOT NULL AND seq = ?;",
         "tests/stores/test_contract.py",
     ),
-    "a run is claimed after a look at it": _one(
-        "stores/sql/queries.sql",
-        "UPDATE runs SET epoch = epoch + 1, owner = ? WHERE id = ? AND epoch = ?;",
-        "UPDATE runs SET epoch = epoch + 1, owner = ? WHERE id = ? AND epoch >= ?;",
-        "tests/stores/test_contract.py",
+    "a run is claimed after a look at it": Mutant(
+        [
+            Edit(
+                "statemachine_flow/stores/sql/queries.sql",
+                re.compile(r"(?<=-- name: claim\n)(UPDATE [^;]*) = \?;"),
+                r"\1 >= ?;",
+            )
+        ],
+        ("tests/stores/test_contract.py",),
     ),
     "the library opens the store's file": _one(
         "stores/sqlite.py",
@@ -76,14 +89,14 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "bodies begin before their start is kept": Mutant(
         [
-            Edit(
-                "statemachine_flow/engine/worker.py",
+            _edit(
+                "engine/worker.py",
                 "        decision = self.decider.take()\n",
                 "        decision = self.decider.take()\n"
                 "        for launch in decision.launches:\n            self._attempts.launch(launch)\n",
             ),
-            Edit(
-                "statemachine_flow/engine/worker.py",
+            _edit(
+                "engine/worker.py",
                 "        for launch in decision.launches:\n            self._attempts.launch(launch)\n"
                 "        for timer in",
                 "        for timer in",
@@ -109,13 +122,13 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "leases are measured by the wall clock": Mutant(
         [
-            Edit(
-                "statemachine_flow/engine/lease.py",
+            _edit(
+                "engine/lease.py",
                 "beat, now = self._store.last_beat(owner.nonce), self._clock.monotonic()",
                 "beat, now = self._store.last_beat(owner.nonce), self._clock.now() / 1e6",
             ),
-            Edit(
-                "statemachine_flow/engine/lease.py",
+            _edit(
+                "engine/lease.py",
                 "last = owner.since if beat is None else beat.monotonic",
                 "last = now - self._clock.monotonic() + owner.since if beat is None else beat.at / 1e6",
             ),
@@ -164,10 +177,9 @@ def mutate(folder: Path, mutant: Mutant) -> None:
         AssertionError: the lines it is made in are no longer there; find where they went.
     """
     for edit in mutant.edits:
+        assert edit.count(folder) == 1, f"{edit.file} has not once: {edit.before.pattern}"
         path = folder / edit.file
-        text = path.read_text(encoding="utf-8")
-        assert text.count(edit.before) == 1, f"{edit.file} has not once: {edit.before}"
-        path.write_text(text.replace(edit.before, edit.after), encoding="utf-8")
+        path.write_text(edit.before.sub(edit.after, path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def run_tests(folder: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:

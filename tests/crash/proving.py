@@ -195,6 +195,11 @@ def record(
     return recording
 
 
+def _unreadable(error: SmfError) -> str:
+    """A store that says of itself that its last writes are gone is another matter than one that cannot be read."""
+    return f"told: {error}" if error.kind == "store.lost_tail" else f"unreadable: {error}"
+
+
 def _is_beside(path: Path) -> bool:
     return path.is_file() and path.name not in _OWN
 
@@ -254,11 +259,11 @@ class Examiner:
         try:
             store = SqliteStore(place / NAME, durability="process")
         except SmfError as error:
-            return f"unreadable: {error}"
+            return _unreadable(error)
         try:
             return self._compare(store, world, is_power=is_power) or self._go_on(store, world)
         except SmfError as error:
-            return f"unreadable: {error}"
+            return _unreadable(error)
         finally:
             store.close()
             for path in sorted(place.rglob("*"), reverse=True):

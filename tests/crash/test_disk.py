@@ -50,13 +50,16 @@ def test_no_fault_at_any_moment_loses_or_halves_what_was_acknowledged(
 
 @pytest.mark.parametrize("name", ["linear", "transactions"])
 def test_a_store_that_is_not_synced_is_seen_to_lose_by_power_and_by_nothing_else(name: str, tmp_path: Path) -> None:
-    """What the examiner is worth: with `durability="process"` the last writes may be lost, never a part of one."""
+    """What the examiner is worth: with `durability="process"` the last writes may be lost, never a part of one.
+
+    Where the store keeps a mark of how far it came, it says so itself.
+    """
     findings = examine(name, tmp_path, "process", whole=False, small_log=False)
     faults = Counter(finding.fault for finding in findings)
     assert faults["power"] > 0
     assert faults["torn"] > 0
     assert faults["kill"] == 0
-    assert {finding.what.split(":")[0] for finding in findings} == {"lost"}
+    assert {finding.what.split(":")[0] for finding in findings} <= {"lost", "told"}
 
 
 # --- the disk
