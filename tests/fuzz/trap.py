@@ -1,7 +1,8 @@
 """Reading is inert (G21): `python -m tests.fuzz.trap INPUTS SEED` reads hostile bytes with every door watched.
 
 Once the readers are warm, whatever Python reports of imports, of code that runs, of processes, of the network and of
-files is a line of output: there must be none, but for the library's own modules, readers of its own nouns, and the store that is opened.
+files is a line of output: there must be none, but for the library's own modules, readers of its own nouns, and the
+store that is opened.
 """
 
 from __future__ import annotations
