@@ -11,7 +11,7 @@ import datetime as dt
 import decimal
 import math
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -82,6 +82,7 @@ _READERS: Final[Mapping[int, tuple[Any, Callable[[Any], Any]]]] = {
 }
 
 _encoder: Final = msgspec.msgpack.Encoder()
+_HOLDING: Final = frozenset({list, tuple, set, frozenset, dict})
 
 
 def encode_value(value: Any) -> bytes:
@@ -119,9 +120,15 @@ def decode_value(data: bytes | msgspec.Raw) -> Any:
         StoreError: `store.corrupt`, the bytes are not a value.
     """
     try:
-        return _decoder.decode(data)
+        value = _decoder.decode(data)
     except (msgspec.DecodeError, ValueError, TypeError, RecursionError, ArithmeticError) as error:
         raise StoreError(f"a stored value cannot be read: {error}", kind="store.corrupt") from error
+    if len(memoryview(data)) > MAX_DEPTH and _is_deep(value):
+        raise StoreError(
+            f"a stored value cannot be read: it is nested deeper than {MAX_DEPTH}, as none is kept",
+            kind="store.corrupt",
+        )
+    return value
 
 
 def jsonable(value: Any) -> Any:
@@ -224,6 +231,25 @@ def _path_of_bad_text(value: Any, path: str) -> str:
 
 def _refused(message: str, hint: str | None = None) -> StepError:
     return StepError(message, kind="step.unserializable", name="Unserializable", hint=hint)
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether a value is nested deeper than any that is written."""
+    level, depth = _holders([value]), 0
+    while level and depth <= MAX_DEPTH:
+        level = [item for holder in level for item in _inside(holder)]
+        depth += 1
+    return depth > MAX_DEPTH
+
+
+def _inside(holder: Any) -> list[Any]:
+    items = _holders(holder)
+    return items + _holders(holder.values()) if type(holder) is dict else items
+
+
+def _holders(items: Collection[Any]) -> list[Any]:
+    """Those of the items that hold others; nearly always there is none."""
+    return [] if _HOLDING.isdisjoint(map(type, items)) else [item for item in items if type(item) in _HOLDING]
 
 
 def _read_ext(tag: int, data: memoryview) -> Any:

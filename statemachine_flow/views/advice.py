@@ -13,6 +13,10 @@ ADVICE: Final[Mapping[str, str]] = {
         "The engine was used after its `with` block or after `close()`. Keep it open as long as runs go on."
     ),
     "usage.forked": "A store's handle does not survive a fork. Open the engine in the child process, after the fork.",
+    "usage.edit": (
+        "Set an input (`inputs.NAME`), or the output of a step that had completed by then (`steps.NAME.output.PATH`). "
+        "The message lists what there is."
+    ),
     "usage.extra": "Install the extra that the message names, such as `pip install 'statemachine_flow[rich]'`.",
     "usage.output": (
         "The disk is full, the file cannot be written, or stdout was closed. Nothing was lost but the text."

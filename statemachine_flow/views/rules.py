@@ -55,6 +55,7 @@ RULES: Final[Mapping[str, str]] = {
     "input.type": "IN-3",
     "input.unknown": "IN-3",
     "input.value": "IN-3",
+    "usage.edit": "JRN-5",
     "run.limit": "SIG-1 JRN-8 LIM-1",
     "run.state": "SIG-1",
     "run.refused": "APR-2",

@@ -534,30 +534,3 @@ def refusals(text: str) -> set[str]:
     except DefinitionError as error:
         return {problem.kind for problem in error.problems}
     return set()
-
-
-#: Documents of every format and with most of the language, to be spoilt.
-GOOD = (Path(__file__).parents[2] / "dsl/conformance/v1/valid", Path(__file__).parents[2] / "examples")
-
-
-def read_spoilt(folder: Path, seed: int, count: int) -> str:
-    for form, text in WHOLE.items():
-        (folder / f"whole.{form}").write_text(text)
-    number = 0
-    for path in (path for place in GOOD for path in sorted(place.rglob("*.*"))):
-        if path.suffix in (".toml", ".yaml") and "kit" not in path.parts:
-            number += 1
-            (folder / f"{number}{path.suffix}").write_bytes(path.read_bytes())
-    script = Path(__file__).with_name("inert.py")
-    arguments = [sys.executable, str(script), str(folder), str(seed), str(count)]
-    return subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=3000).stdout
-
-
-def test_g21_reading_spoilt_documents_does_nothing_but_read(tmp_path: Path) -> None:
-    """No import, no file, no socket, no process, no code; and no error but those of documents."""
-    assert read_spoilt(tmp_path, seed=1, count=1500) == ""
-
-
-@pytest.mark.soak
-def test_g21_reading_a_hundred_thousand_spoilt_documents_does_nothing_but_read(tmp_path: Path) -> None:
-    assert read_spoilt(tmp_path, seed=2, count=100_000) == ""

@@ -426,6 +426,8 @@ BROKEN: dict[str, bytes] = {
     "short UUID": ext(10, pack(b"short")),
     "UUID of text": ext(10, pack("0123456789abcdef")),
     "UUID of a number": ext(10, pack(10**12)),
+    "deeper than any that is written": b"\x91" * (MAX_DEPTH + 1) + b"\xc0",
+    "mappings deeper than any that is written": b"\x81\xa1k" * (MAX_DEPTH + 1) + b"\xc0",
     "extensions within extensions": nested(3000, lambda value: ext(1, value if value != "core" else pack(1))),
 }
 
