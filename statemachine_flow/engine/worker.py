@@ -109,6 +109,8 @@ class Worker:
     def tell(self, change: Callable[[Decider, int], None]) -> None:
         """Let the decider hear of something, and have what follows committed."""
         change(self.decider, self.host.clock.now())
+        if self.decider.has_records or self.decider.is_behind:
+            self.goes_on()  # who asks before the next commit must not be told that only the world can bring it on
         self.host.changed(self)
 
     def answer(self, request_id: int, *, later: bool = False) -> bool:

@@ -206,7 +206,7 @@ class World:
             one, step = waiting[0]
             raise DefinitionError([unanswered(self.player.place(one.id, step.path), step.on)])
         if not moments:
-            return False
+            return not run.at_rest  # what it waited for came while it was looked at
         moment, one, step, answer = min(moments, key=lambda entry: entry[0])
         if answer is None or moment > self.clock.now():
             await self._sleep((moment - self.clock.now()) / 1e6)
