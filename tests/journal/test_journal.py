@@ -257,9 +257,9 @@ def small() -> list[Record]:
 
 def test_a_record_takes_the_type_of_its_kind_alone() -> None:
     fold = RunFold("r")
-    small(fold)
+    fold.add("run.create", created(), 0)
     with pytest.raises(AssertionError, match=r"run\.note takes Note"):
-        fold.add("run.note", Reason(reason="a note without what a note has"), 99)
+        fold.add("run.note", Reason(reason="a note without what a note has"), 1)
 
 
 def flips(data: bytes) -> Iterator[bytes]:
