@@ -26,7 +26,7 @@ _EXIT_BY_TERM: Final = 128 + 15
 
 def main() -> None:
     """Answer the one request that stdin holds."""
-    channel = _take_channel()
+    channel, own = _take_channel(), os.getpid()
     request = decode_request(sys.stdin.buffer.read())
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -43,7 +43,9 @@ def main() -> None:
     try:
         answer: Message = Returned(encode_value(_call(request, context)))
     except BaseException as error:  # noqa: BLE001 - whatever it raises is the outcome of the attempt
-        answer = Raised(fault_of(error))
+        answer = Raised.of(fault_of(error))
+    if os.getpid() != own:
+        return  # what the function forked came back here: only one answer counts, and it is not this
     with contextlib.suppress(BrokenPipeError):  # the engine is gone
         send(answer)
 
@@ -84,7 +86,8 @@ def _stop_on_term(context: StepContext) -> None:
 
 def _log_to(send: Callable[[Message], None], level: int) -> None:
     """Have the engine log what the function logs with its context."""
-    logger = StepContext(run_id="", workflow="", step_id="", attempt=1).logger.logger
+    # What a context logs with hands on to the one of this name, which alone has handlers.
+    logger = logging.getLogger(StepContext(run_id="", workflow="", step_id="", attempt=1).logger.logger.name)
     logger.handlers, logger.propagate = [_Sender(send)], False
     logger.setLevel(level)
 
@@ -99,7 +102,7 @@ class _Sender(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._send(Logged(record.levelno, self.format(record)))
+            self._send(Logged(record.levelno, self.format(record).encode("utf-8", "surrogatepass")))
         except BrokenPipeError:
             pass  # the engine is gone
         except Exception:  # noqa: BLE001 - as in any handler: logging says so, and the function goes on

@@ -72,13 +72,17 @@ def tell_change(before: Run, after: Run, wanted: str, asked: Asked, *, as_json: 
     Returns:
         The exit code: 5 while the run's owner has not done it yet, though somebody waited for it.
     """
-    already = before.state in (wanted, "pending") and after.state == before.state
+    was_there = before.state == "pending" or (before.state == wanted and before.owner is None)
+    already = was_there and after.state == before.state
     pending = not already and (after.state != wanted or after.owner is not None)
     if as_json:
         write(to_json({"run": after.id, "state": after.state, "already": already, "pending": pending}))
     elif pending:
         owner = "its owner" if after.owner is None else f"process {after.owner.pid} on {after.owner.host}"
-        say(f"run {sanitize(after.id)} is {after.state}: {sanitize(owner)} was asked and will bring it to {wanted}")
+        doing = f"was asked and will bring it to {wanted}"
+        if after.state == wanted:
+            doing = "lets what is under way come to its end"
+        say(f"run {sanitize(after.id)} is {after.state}: {sanitize(owner)} {doing}")
     else:
         say(f"run {sanitize(after.id)} is {'already ' if already else ''}{after.state}")
     return Exit.CONFLICT if pending and asked.wait else Exit.OK

@@ -105,7 +105,12 @@ def _of_run(event: Event) -> str | None:
         return f"signal {sanitize(event.data['event'])} came"
     if event.kind == "run.unwind":
         return f"the steps are at rest; what is left before it is {event.data['outcome']}: its handlers"
-    return f"note: {sanitize(event.data['reason'])}" if event.kind == "run.note" else None
+    return _noted(event) if event.kind == "run.note" else None
+
+
+def _noted(event: Event) -> str:
+    label, reason = (sanitize(event.data.get(name, "")) for name in ("label", "reason"))
+    return f"marked {label}" + (f": {reason}" if reason else "") if label else f"note: {reason}"
 
 
 def waits_text(event: Event) -> str:

@@ -27,7 +27,7 @@ _POLL_SECONDS: Final = 0.1
 #: State of a run that cannot be resumed -> what can be done instead.
 _HINTS: Final[Mapping[str, str]] = {
     "failed": "`smf retry` goes on with a failed run",
-    "quarantined": "`smf status` tells why it was set aside; `smf fork` goes on from where it was",
+    "quarantined": "`smf status` tells why; `smf fork` begins a new run where it was, `smf rerun` one from a step on",
 }
 
 #: What can be asked -> the state it brings a run to.

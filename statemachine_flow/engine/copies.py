@@ -22,11 +22,11 @@ from statemachine_flow.journal import (
     Created,
     Data,
     Note,
-    Reason,
     Record,
     RunFold,
     RunRetried,
     RunStarted,
+    StepInterrupted,
     StepReset,
     StepWaiting,
 )
@@ -137,7 +137,7 @@ class Copy:
         reason = f"it was under way in run {self.fold.created.forked.run}"
         for step in list(self.fold.steps.values()):
             if step.state == "running":
-                self.add("step.interrupt", Reason(reason=reason), step=step.id)
+                self.add("step.interrupt", StepInterrupted(reason=reason), step=step.id)
         self.add("run.note", Note(reason=note, by=by))
 
     def new_run(self, definition: bytes) -> NewRun:

@@ -258,7 +258,7 @@ class Core:
         try:
             plan, fold = self.load(row)
         except BaseException:
-            self.store.release(run_id, epoch)
+            self.ownership.give_back(row, epoch)
             raise
         worker = self._put_to_work(self._decider(plan, fold), epoch, None, listener)
         killed, limit = row.owner is not None and was_killed(row.owner), self._poison_after

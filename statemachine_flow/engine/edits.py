@@ -159,7 +159,7 @@ def _key(inner: Any, key: str) -> Any:
     """A key as its container takes it; lists take numbers."""
     if isinstance(inner, dict):
         return key
-    if not isinstance(inner, list):
+    if not isinstance(inner, list) or not (key.isascii() and key.isdigit()):
         raise TypeError(key)
     return int(key)
 

@@ -162,21 +162,22 @@ def _inputs(core: Core, source: _Source, created: Created, edited: Edits | None)
     if edited is not None:
         given |= {**edited.inputs, **edited.secrets}
     find = partial(core.secrets.find, source.fold.id)
-    values = complete_inputs(definition, given, created.cwd, find=find)
-    missing = [name for name in wanted if values.get(name) is None]
+    missing = [name for name in sorted(wanted) if given.get(name) is None and find(name) is None]
     if missing:
         raise InputError([_missing(name) for name in missing])
+    values = complete_inputs(definition, given, created.cwd, find=find)
     kept, secrets = split_secrets(definition, values)
     is_same = kept == stored
     return created.inputs if is_same else msgspec.Raw(encode_value(kept)), secrets
 
 
 def _missing(name: str) -> Problem:
+    ways = f"set the environment variable {name}, give Engine(secrets={{'{name}': ...}})"
     return Problem(
         kind="input.missing",
         message=f"the secret input '{name}' is in no journal, and it is not here",
         path=f"inputs.{name}",
-        hint=f"set the environment variable {name}, or give Engine(secrets={{'{name}': ...}})",
+        hint=f"{ways}, or set inputs.{name} in a fork",
     )
 
 

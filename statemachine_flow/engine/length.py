@@ -6,7 +6,7 @@ from typing import Final
 
 from statemachine_flow.engine.rules import Rules
 from statemachine_flow.errors import ConflictError
-from statemachine_flow.journal import Reason
+from statemachine_flow.journal import Note, Reason
 
 #: Records of one run, beyond which nothing more of it begins. A loop over as many items as are allowed makes 20,000 of
 #: them, with some attempts each 100,000; a run that comes to five times that is going in circles.
@@ -25,7 +25,7 @@ def is_full(rules: Rules, now: int) -> bool:
         rules.is_told = True
         if not any(note.startswith(_KIND) for note in rules.fold.notes):
             text = f"{_KIND}: the journal has {seq:,} records; at {limit:,} the run is paused"
-            rules.add("run.note", Reason(reason=text), now)
+            rules.add("run.note", Note(reason=text), now)
     return False
 
 

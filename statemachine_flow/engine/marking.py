@@ -79,11 +79,10 @@ def _mark(core: Core, run_id: str, note: Note) -> None:
             records=[record],
             steps_done=done,
             updated_at=fold.updated_at,
-            release=True,
+            release=row.owner is None,
         )
         refused = core.store.commit([write])
-    except BaseException:
-        core.store.release(run_id, epoch)
-        raise
+    finally:
+        core.ownership.give_back(row, epoch)
     if refused:
         raise ConflictError("another process took the run first", kind="run.owned", run=run_id)

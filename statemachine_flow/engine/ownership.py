@@ -66,6 +66,18 @@ class Ownership:
             raise ConflictError("another process took the run first", kind="run.owned", run=row.id)
         return row.epoch + 1
 
+    def give_back(self, row: RunRow, epoch: int) -> None:
+        """Undo a claim: the run has the owner it had, for one that is gone is what a recovery looks for.
+
+        Args:
+            row: the run as it was claimed.
+            epoch: what the claim gave.
+        """
+        if row.owner is None or row.owner == self.me:
+            self._store.release(row.id, epoch)
+        else:
+            self._store.claim(row.id, epoch, row.owner)
+
     def is_elsewhere(self, row: RunRow) -> bool:
         """Whether somebody else who is there works on a run."""
         return row.owner is not None and row.owner != self.me and not self.observer.is_gone(row.owner)

@@ -62,7 +62,7 @@ async def call_isolated(
     if answer is None:
         raise _died(result)
     if isinstance(answer, Raised):
-        raise FaultError(answer.fault)
+        raise FaultError(answer.told())
     return answer.value
 
 

@@ -5,6 +5,7 @@ Everything is data: MessagePack of these types, with users' values in the encodi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, final
 
@@ -34,7 +35,8 @@ class Logged(msgspec.Struct, frozen=True, tag="logged"):
     """The function logged something with its context."""
 
     level: int
-    text: str
+    #: UTF-8 with `surrogatepass`: it need not be Unicode, which is all that MessagePack takes for text.
+    text: bytes
 
 
 class Returned(msgspec.Struct, frozen=True, tag="returned"):
@@ -47,7 +49,21 @@ class Returned(msgspec.Struct, frozen=True, tag="returned"):
 class Raised(msgspec.Struct, frozen=True, tag="raised"):
     """The function raised an error, or could not be called."""
 
-    fault: Fault
+    #: A `Fault` as JSON, whose escapes take text that is no Unicode.
+    fault: bytes
+
+    @classmethod
+    def of(cls, fault: Fault) -> Raised:
+        """What tells of a fault."""
+        return cls(json.dumps(msgspec.to_builtins(fault)).encode())
+
+    def told(self) -> Fault:
+        """The fault.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return msgspec.convert(json.loads(self.fault), Fault)
 
 
 Message = Logged | Returned | Raised
@@ -72,8 +88,8 @@ class Messages:
         hear: told what was logged, as it comes.
 
     Example:
-        >>> messages = Messages(lambda logged: print(logged.text))
-        >>> for byte in framed(Logged(20, "half way")) + framed(Returned(b"\x01")):
+        >>> messages = Messages(lambda logged: print(logged.text.decode()))
+        >>> for byte in framed(Logged(20, b"half way")) + framed(Returned(b"\x01")):
         ...     _ = messages.feed(bytes([byte]))
         half way
         >>> messages.answer

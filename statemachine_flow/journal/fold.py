@@ -15,6 +15,7 @@ from statemachine_flow.errors import TransitionRefused
 from statemachine_flow.journal.links import check_link, corrupt, fits
 from statemachine_flow.journal.records import (
     DIGEST_SIZE,
+    KINDS,
     STATELESS,
     Created,
     Data,
@@ -123,6 +124,8 @@ class RunFold:
         Raises:
             TransitionRefused: the lifecycle does not allow it; the fold is as it was.
         """
+        # A type near by, such as its base, would only be the right one once it is read back.
+        assert type(data) is KINDS[kind], f"{kind} takes {KINDS[kind].__name__}"  # noqa: S101 - our own mistake
         body = encode_data(data)
         self._apply(kind, data, at, step_id)
         seq = self.seq + 1

@@ -79,7 +79,7 @@ async def invoke_isolated(name: str, context_parameter: str | None, attempt: Att
     )
 
     def hear(logged: Logged) -> None:
-        context.logger.log(logged.level, "%s", logged.text)
+        context.logger.log(logged.level, "%s", logged.text.decode("utf-8", "surrogatepass"))
 
     env = {**os.environ, **attempt.mark}
     return decode_value(await call_isolated(request, env=env, grace=attempt.grace, hear=hear))

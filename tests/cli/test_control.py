@@ -43,6 +43,23 @@ def test_a_run_of_another_process_is_controlled_from_a_shell(
 
 
 @POSIX
+def test_a_mark_is_told_to_whoever_watches_the_run(start: Start, folder: Path, process: Smf) -> None:
+    running = start("run", "sleeping.toml", "--run-id", "r", "--grace", "300ms")
+    with (folder / "began").open() as step:
+        step.readline()
+        assert process("checkpoint", "r", "--label", "here").code == 0
+        process("pause", "r", "--no-wait")
+        while process("status", "r", "--json").json["state"] != "paused":
+            pass
+        late = process("pause", "r", "--timeout", "100ms")  # the step goes on, so it is not done yet
+        assert (late.code, "lets what is under way come to its end" in late.err) == (5, True), late.err
+        assert process("cancel", "r").code == 0
+        step.read()
+    said = running.communicate(timeout=60)[1]
+    assert ("marked here" in said, "Traceback" in said) == (True, False), said
+
+
+@POSIX
 def test_g10_a_command_that_traps_term_is_killed_and_its_run_cancelled(
     start: Start, folder: Path, process: Smf
 ) -> None:

@@ -295,6 +295,7 @@ BAD_EDITS: Mapping[str, tuple[Any, type[SmfError], str]] = {
     "inputs.who.x": ("y", UsageError, "usage.edit"),
     "steps.a.output": (object(), UsageError, "usage.edit"),
     "steps.a.output.x.9": (1, UsageError, "usage.edit"),
+    "steps.a.output.x.-1": (1, UsageError, "usage.edit"),
     "steps.a.output.x.y": (1, UsageError, "usage.edit"),
     "steps.a.output.no.deeper": (1, UsageError, "usage.edit"),
     "steps.a.outputs": ({}, UsageError, "usage.edit"),
@@ -484,7 +485,9 @@ def test_a_secret_input_is_looked_for_again(world: World) -> None:
     second = world.open()
     with pytest.raises(InputError) as caught:
         second.fork("r", at=2)
-    assert caught.value.kind == "input.missing"
+    (problem,) = caught.value.problems
+    assert (problem.kind, problem.path) == ("input.missing", "inputs.token")
+    assert "set inputs.token in a fork" in (problem.hint or "")
     second.core.library.bring(make().content_hash, make().functions)
     run = second.fork("r", at=2, set={"inputs.token": "hunter2222"}, run_id="f")
     assert (run.state, run.steps["a"].output) == ("completed", 10)

@@ -251,7 +251,21 @@ def test_a_run_that_cannot_be_taken_over_keeps_none_of_the_others_from_it(world:
     assert engine.wait("good").state == "completed"
     row = store.row("bad")
     assert row is not None
-    assert row.owner is None
+    assert row.owner == dead.core.owner  # so it is told of again
+    again = engine.recover()
+    assert (list(again.taken), list(again.refused)) == ([], ["bad"])
+
+
+def test_a_mark_on_a_run_whose_owner_is_gone_hides_it_from_no_recovery(world: World) -> None:
+    dead = world.open()
+    held(dead, Gate())
+    dead.kill()
+    engine = world.open(functions={"a": Outcomes("again")})
+    mark = engine.checkpoint("r", "found-dead")
+    assert mark.label == "found-dead"
+    assert engine.recover().taken == ["r"]
+    run = engine.wait("r")
+    assert (run.state, run.steps["a"].attempt) == ("completed", 2)
 
 
 def test_child_runs_come_with_the_run_above_them(world: World) -> None:

@@ -255,6 +255,13 @@ def small() -> list[Record]:
     return [fold.add(kind, data, number, step) for number, (kind, data, step) in enumerate(changes)]
 
 
+def test_a_record_takes_the_type_of_its_kind_alone() -> None:
+    fold = RunFold("r")
+    fold.add("run.create", created(), 0)
+    with pytest.raises(AssertionError, match=r"run\.note takes Note"):
+        fold.add("run.note", Reason(reason="a note without what a note has"), 1)
+
+
 def flips(data: bytes) -> Iterator[bytes]:
     for place in range(len(data) * 8):
         changed = bytearray(data)

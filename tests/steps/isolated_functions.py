@@ -94,6 +94,23 @@ def die_once(place: str, context: StepContext) -> int:
     return context.attempt
 
 
+def raise_no_unicode(context: StepContext) -> None:
+    """Raise, and log, text that no encoding takes: the name of a file that is no UTF-8 comes so."""
+    context.logger.warning("no such file: caf\udce9")
+    raise FileNotFoundError("caf\udce9")
+
+
+def come_back_twice() -> str:
+    """Fork, and let the other process come back too, and last."""
+    parent = os.getpid()
+    readable, writable = os.pipe()
+    if os.fork() == 0:
+        os.close(writable)
+        os.read(readable, 1)  # until the parent has ended
+        raise ValueError("from the fork")
+    return f"from {parent == os.getpid()}"
+
+
 def unkeepable() -> Any:
     return object()
 

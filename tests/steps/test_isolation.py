@@ -115,6 +115,19 @@ def test_an_error_comes_across_with_its_name_bases_text_and_place() -> None:
 
 
 @posix
+def test_a_fork_that_comes_back_too_says_nothing() -> None:
+    step = isolated(functions.come_back_twice)
+    assert (step.state, step.output) == ("completed", "from True")
+
+
+@posix
+def test_an_error_whose_text_is_no_unicode_is_told_as_that_of_a_thread(caplog: pytest.LogCaptureFixture) -> None:
+    told = ("step.failed", "FileNotFoundError", "caf?")
+    assert error_of(isolated(functions.raise_no_unicode)) == told
+    assert [record.getMessage() for record in caplog.records] == ["no such file: caf\udce9"]
+
+
+@posix
 @pytest.mark.parametrize(
     ("function", "kind", "name"),
     [
