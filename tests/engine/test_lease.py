@@ -268,6 +268,48 @@ def test_child_runs_come_with_the_run_above_them(world: World) -> None:
     assert engine.wait("r").state == "completed"
 
 
+def test_a_child_run_of_a_run_that_nobody_works_on_is_interrupted_and_goes_on_with_it(world: World) -> None:
+    dead, gate, store = world.open(), Gate(), world.inner()
+    inner = Workflow("inner")
+    add(inner, "a", gate.ahold)
+    outer = Workflow("outer")
+    outer.child("c", inner)
+    dead.start(outer, run_id="r")
+    gate.begun()
+    dead.kill()
+    row = store.row("r")
+    assert row is not None
+    store.release("r", row.epoch)  # as if its owner had died while it let go of them both
+    engine = world.open(functions={"c.a": Outcomes("again")})
+    assert engine.recover().taken == []
+    child = engine.wait("r.c")
+    assert (child.state, child.steps["a"].state) == ("paused", "interrupted")
+    engine.quiet()
+    assert engine.list(owned=True) == []
+    assert engine.resume("r").state == "completed"
+
+
+def test_what_is_known_to_be_left_is_taken_at_once_whoever_else_has_to_be_watched(world: World) -> None:
+    dead, store = world.open(), world.inner()
+    for run_id in ("watched", "left"):
+        held(dead, Gate(), run_id)
+    dead.kill()
+    row = store.row("watched")
+    assert row is not None
+    assert store.claim("watched", row.epoch, ELSEWHERE)
+    gate = Gate()
+    engine = world.open(functions={"a": gate.ahold})
+    recovery = engine.later("recover")
+    assert gate.begun().run_id == "left"
+    assert not recovery.done()
+    gate.open("again")
+    while not engine.core.ownership.observer._seen:
+        engine.quiet()
+    world.clock.advance(ELSEWHERE.lease)
+    assert list(recovery.result(PATIENCE).taken) == ["left", "watched"]
+    assert engine.wait("watched").state == "completed"
+
+
 def test_an_owner_of_another_host_is_watched_for_its_lease_and_then_loses_its_run(world: World) -> None:
     dead, gate = world.open(), Gate()
     held(dead, gate)

@@ -1,0 +1,545 @@
+"""Several hosts over one store, in one thread and in virtual time, with all that can go wrong, drawn from one seed.
+
+A simulation has two acts. In the first, hosts die, freeze, have their wall clocks set and their disks filled, while
+clients start, stop and answer runs from every side. In the second nothing goes wrong any more: one host takes over what
+was left, people answer what is asked, and every run has to come to its rest. `Referee` holds every write and every body
+of both against what may be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import cache
+from typing import Any, Final, Literal
+
+import attrs
+import msgspec
+
+from statemachine_flow.builder import Workflow
+from statemachine_flow.engine.asynchronous import AsyncEngine
+from statemachine_flow.engine.owner import _live, new_owner, retire
+from statemachine_flow.errors import ConflictError, SmfError, StoreError
+from statemachine_flow.lifecycle import RUN_AT_REST, RunState
+from statemachine_flow.steps.base import StepContext
+from statemachine_flow.stores.base import Beat, NewRun, Owner, RunFilter, Write
+from statemachine_flow.stores.memory import MemoryStore
+from tests.crash.flows import MAKERS
+from tests.crash.hosts import HostLoop, Disk, Machine, Time, Violation
+from tests.crash.referee import ONCE, Referee
+from tests.engine.harness import Died, Undying, check_run
+
+#: What hosts know of each other: nothing, one monotonic clock (containers), or also whose process is dead.
+Neighbours = Literal["hosts", "containers", "processes"]
+
+#: How often the host that recovers does so, in seconds.
+RECOVER_SECONDS: Final = 2.0
+#: G25: for how long after the lease a run may wait for its new owner.
+SLACK: Final = 5.0
+_DAY: Final = 86_400 * 10**6
+_JUMPS: Final = (_DAY, -_DAY, 3_600 * 10**6, -5 * 10**6, 7 * 10**6, -1_800_000_000_000_000)
+_ALL: Final = RunFilter(limit=10_000)
+#: What operations may be answered with.
+_ANSWERS: Final = ("run.", "usage", "store.busy", "store.full", "input.", "transition.")
+
+
+@cache
+def workflows() -> Sequence[Workflow]:
+    """Compiled once; runs share them."""
+    return [make() for make in MAKERS]
+
+
+class HostStore(Undying):
+    """The store as one engine has it: it may fail for a while, and is gone with the engine's death."""
+
+    def __init__(self, inner: MemoryStore, host: Host, owner: Owner) -> None:
+        super().__init__(inner)
+        self._host = host
+        self._referee = host.world.referee
+        self._nonce = owner.nonce
+
+    def _writable(self) -> None:
+        self.alive()
+        if self._host.world.now < self._host.faulty_until:
+            raise StoreError("simulated", kind=self._host.fault)
+
+    def claim(self, run_id: str, epoch: int, owner: Owner) -> bool:
+        self._writable()
+        before = self.inner.row(run_id)
+        is_done = self.inner.claim(run_id, epoch, owner)
+        if is_done and before is not None:
+            self._referee.claimed(before, owner)
+        return is_done
+
+    def release(self, run_id: str, epoch: int) -> None:
+        self._writable()
+        self.inner.release(run_id, epoch)
+
+    def beat(self, beat: Beat, runs: Mapping[str, int]) -> list[str]:
+        self._writable()
+        self._referee.beat(beat.nonce)
+        return self.inner.beat(beat, runs)
+
+    def reject(self, write: Write, owner: Owner, at: int) -> None:
+        self._writable()
+        self.inner.reject(write, owner, at)
+
+    def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:
+        self._writable()
+        refused = self.inner.commit(batch)
+        self._referee.committed(self._nonce, batch, refused)
+        return refused
+
+    def request(self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"") -> int:  # noqa: PLR0917 - as in the contract
+        self._writable()
+        if action != "signal" and self._host.world.rng.random() < 0.2:  # said twice, as after an answer that was lost
+            self.inner.request(run_id, action, by, reason, at, data)
+        return self.inner.request(run_id, action, by, reason, at, data)
+
+
+class Host(Machine):
+    """A machine with an engine on it, when it is not dead."""
+
+    world: Simulation
+
+    def __init__(self, world: Simulation, number: int) -> None:
+        offset = 1000.0 if world.neighbours != "hosts" else world.rng.uniform(0, 1e6)
+        super().__init__(world, f"h{number}", offset)
+        self.faulty_until = 0.0
+        self.fault = "store.busy"
+        #: When it last was not well: dead, frozen or without a store.
+        self.ill = -1.0
+        self.engine: AsyncEngine | None = None
+        self.store: HostStore
+        self.boots = 0
+        self.boot()
+
+    def boot(self) -> None:
+        """A new process, with an engine."""
+        self.boots += 1
+        self.ill = self.world.now
+        self.loop = HostLoop(self)
+        owner = self._owner()
+        self.store = HostStore(self.world.inner, self, owner)
+        world = self.world
+        functions = {"work": self.work}
+        with self.loop.running():
+            self.engine = AsyncEngine(
+                self.store, functions=functions, clock=self, rng=world.rng, grace=1.0, lease=world.lease
+            )
+        core = self.engine._core
+        core.owner = core.ownership.me = core.ownership._heart._owner = owner
+        core.threads = core._committer._threads = Disk(world.rng)  # type: ignore[assignment]  # all that is used of it
+        world.referee.made(owner, f"{self.name}.{self.boots}")
+
+    def _owner(self) -> Owner:
+        """A name by which others know no more of this host than they would."""
+        made = new_owner(self.monotonic(), self.world.lease)
+        retire(made)  # under a name that is the same each time the seed is played
+        owner = msgspec.structs.replace(made, nonce=f"{self.name}.{self.boots}.{self.world.seed}")
+        if self.world.neighbours == "containers":
+            return msgspec.structs.replace(owner, namespace=f"pid:[{self.name}]")
+        if self.world.neighbours == "hosts":
+            return msgspec.structs.replace(owner, host=self.name, boot=f"boot {self.boots}")
+        _live.add(owner.nonce)
+        return owner
+
+    @property
+    def is_up(self) -> bool:
+        return self.engine is not None
+
+    @property
+    def nonce(self) -> str:
+        assert self.engine is not None
+        return self.engine._core.owner.nonce
+
+    def crash(self) -> str:
+        """Not one more byte of it reaches the store."""
+        nonce = self.nonce
+        assert self.engine is not None
+        retire(self.engine._core.owner)
+        self.world.referee.lives[nonce].is_over = True
+        self.store.dead = True
+        self.loop.die()
+        self.world.graves.append(self.loop)
+        self.engine = None
+        self.ill = self.world.now
+        return nonce
+
+    async def work(self, context: StepContext) -> str:
+        """What steps do: it takes some time, it may fail, and it does not always stop when it is asked to."""
+        rng = self.world.rng
+        self.world.referee.begins(context)
+        seconds = rng.choice((0.0, 0.0, 0.01, 0.3, 2.0, 3.9, 6.0))
+        try:
+            if seconds:
+                await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            if rng.random() < 0.6:
+                raise
+            await asyncio.sleep(rng.choice((0.0, 0.5, 5.0)))  # and what it gives then comes late
+        if self.world.is_rough and rng.random() < 0.2:
+            raise RuntimeError("by chance")
+        return f"work {context.attempt} {context.epoch}"
+
+
+@attrs.frozen
+class Said:
+    """An operation of a client that was acknowledged."""
+
+    operation: str
+    run_id: str
+    answer: Any
+
+
+class Simulation(Time):
+    """One seed's world.
+
+    Args:
+        seed: all that happens follows from it.
+    """
+
+    machines: list[Host]  # type: ignore[assignment]  # all machines are hosts
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(random.Random(seed))
+        self.seed = seed
+        self.inner = MemoryStore()
+        self.referee = Referee(self)
+        self.graves: list[HostLoop] = []
+        self.said: list[Said] = []
+        self.answers: Counter[str] = Counter()
+        self.words = 0
+        self.is_rough = True
+        self.neighbours: Neighbours = self.rng.choice(("hosts", "hosts", "containers", "processes"))
+        self.lease: float = self.rng.choice((3.0, 6.0, 30.0))
+        for number in range(self.rng.randint(2, 4)):
+            self.machines.append(Host(self, number))
+        self.run_ids = [f"r{number}" for number in range(self.rng.randint(3, 8))]
+        self.shapes = {run_id: self.rng.choice(workflows()) for run_id in self.run_ids}
+        #: The host that recovers again and again.
+        self.healer = self.machines[0]
+
+    # --- what clients do
+
+    def ask(self, host: Host, name: str, operation: Callable[[AsyncEngine], Coroutine[Any, Any, Any]], run_id: str) -> None:
+        """Have a client on a host do something."""
+        if host.engine is not None:
+            host.spawn(self._asked(host.engine, name, operation, run_id))
+
+    async def _asked(
+        self, engine: AsyncEngine, name: str, operation: Callable[[AsyncEngine], Coroutine[Any, Any, Any]], run_id: str
+    ) -> None:
+        try:
+            answer = await operation(engine)
+        except SmfError as error:
+            if not error.kind.startswith(_ANSWERS):
+                self.violate(f"{name} {run_id}: {error.kind}: {error}")
+            self.answers[f"{name} {error.kind}"] += 1
+        except (asyncio.CancelledError, Died):
+            pass
+        except BaseException as error:  # noqa: BLE001 - whatever a client gets that it must not
+            self.violate(f"{name} {run_id}: {error!r}")
+        else:
+            self.answers[f"{name} done"] += 1
+            self.said.append(Said(name, run_id, answer))
+
+    def operate(self) -> None:
+        """Some client does something to some run, from some host."""
+        at_work = [run_id for run_id, state in self.referee.runs.items() if state not in RUN_AT_REST]
+        run_id = self.rng.choice(at_work if at_work and self.rng.random() < 0.85 else self.run_ids)
+        busy = [host for host in self.machines if host.engine is not None and host.engine._core.workers]
+        host = self.rng.choice(busy if busy and self.rng.random() < 0.6 else self.machines)
+        name = self.rng.choices(list(_OPERATIONS), [weight for weight, _ in _OPERATIONS.values()])[0]
+        _OPERATIONS[name][1](self, host, run_id)
+
+    def begin(self, host: Host, run_id: str) -> None:
+        """Start a run, sometimes from two sides at once."""
+        if run_id not in self.shapes:
+            return  # a child run: its parent starts it
+        for each in [host] if self.rng.random() < 0.8 else self.machines:
+            self.ask(each, "start", lambda engine: engine.start(self.shapes[run_id], run_id=run_id), run_id)
+
+    def resume(self, host: Host, run_id: str) -> None:
+        for each in [host] if self.rng.random() < 0.6 else self.machines:
+            self.ask(each, "resume", lambda engine: engine.resume(run_id), run_id)
+
+    def force(self, host: Host, run_id: str) -> None:
+        self.referee.forced.add(run_id)
+        self.ask(host, "force", lambda engine: engine.resume(run_id, take_over=True), run_id)
+
+    def recover(self, host: Host, _run_id: str = "") -> None:
+        for each in [host] if self.rng.random() < 0.6 else self.machines:
+            self.ask(each, "recover", lambda engine: engine.recover(), "all")
+
+    def pause(self, host: Host, run_id: str) -> None:
+        interrupt, patience = self.rng.random() < 0.4, self.rng.choice((0.0, 5.0))
+        self.ask(host, "pause", lambda engine: engine.pause(run_id, interrupt=interrupt, timeout=patience), run_id)
+
+    def cancel(self, host: Host, run_id: str) -> None:
+        patience = self.rng.choice((0.0, 5.0))
+        self.ask(host, "cancel", lambda engine: engine.cancel(run_id, timeout=patience), run_id)
+
+    def retry(self, host: Host, run_id: str) -> None:
+        self.referee.again[run_id] += 1
+        self.ask(host, "retry", lambda engine: engine.retry(run_id), run_id)
+
+    def signal(self, host: Host, run_id: str) -> None:
+        self.words += 1
+        word = f"word {self.words}"
+
+        async def say(engine: AsyncEngine) -> str:
+            await engine.signal(run_id, "go", word)
+            return word
+
+        self.ask(host, "signal", say, run_id)
+
+    def decide(self, host: Host, run_id: str) -> None:
+        choice = self.rng.choice(("approve", "approve", "reject"))
+        self.ask(host, "decide", lambda engine: engine.approve(run_id, "gate", choice=choice), run_id)
+
+    def resolve(self, host: Host, run_id: str) -> None:
+        as_: Any = self.rng.choice(("retry", "completed", "failed"))
+        self.referee.again[run_id] += as_ == "retry"
+        self.ask(host, "resolve", lambda engine: engine.resolve(run_id, ONCE, as_), run_id)
+
+    # --- what goes wrong
+
+    def crash(self, host: Host, _run_id: str = "") -> None:
+        """A process dies, and another one comes later, or never."""
+        if not host.is_up:
+            return
+        nonce, after = host.crash(), self.rng.choice((0.0, 1.0, self.lease / 2, self.lease * 2, 1e9))
+        host.awake = True
+        died = self.now
+        self.referee.figures["crashes"] += 1
+        self.at(self.now + after, lambda: None if host.is_up else host.boot())
+        self.at(self.now + self.lease + SLACK, lambda: self._check_liveness(nonce, died))
+
+    def _check_liveness(self, nonce: str, since: float) -> None:
+        if self.healer.is_up and self.healer.awake and self.healer.ill < since:
+            self.referee.figures["liveness"] += 1
+            self.referee.check_liveness(nonce, self.inner)
+
+    def stall(self, host: Host, _run_id: str = "") -> None:
+        """A process gets no time for a while; then all that it has missed happens at once."""
+        self.referee.figures["stalls"] += 1
+        host.awake, host.ill = False, self.now
+        boots = host.boots
+
+        def wake() -> None:
+            if host.boots == boots:
+                host.awake = True
+                host.ill = self.now
+
+        self.at(self.now + self.rng.choice((0.2, 0.7, 1.5, 3.0)) * self.lease, wake)
+
+    def jump(self, host: Host, _run_id: str = "") -> None:
+        """A wall clock is set."""
+        host.wrong = self.rng.choice((0, *_JUMPS))
+        self.referee.figures["jumps"] += 1
+
+    def break_store(self, host: Host, _run_id: str = "") -> None:
+        """A store that is busy or full for a while."""
+        until = self.now + self.rng.choice((0.05, 1.0, self.lease * 0.9))
+        for each in [host] if self.rng.random() < 0.5 else self.machines:
+            each.faulty_until, each.fault = until, self.rng.choice(("store.busy", "store.full"))
+            each.ill = until
+        self.referee.figures["store faults"] += 1
+
+    def close(self, host: Host, _run_id: str = "") -> None:
+        """An engine is closed as it should be, and the process goes on with another one."""
+        engine = host.engine
+        if engine is None:
+            return
+        nonce = host.nonce
+
+        async def end() -> None:
+            with contextlib.suppress(SmfError):
+                await engine.close()
+            self.referee.lives[nonce].is_over = True
+
+        task, host.ill = host.spawn(end()), self.now
+
+        def again(_task: Any) -> None:
+            if host.engine is engine:
+                host.crash()
+                host.boot()
+
+        task.add_done_callback(again)
+
+    # --- the two acts
+
+    def play(self) -> None:
+        """Both acts.
+
+        Raises:
+            Violation: something happened that must not.
+        """
+        self._heal()
+        length = self.lease * 3 + 30
+        for run_id in self.run_ids:
+            self.at(self.rng.uniform(0, length * 0.8), lambda run_id=run_id: self.begin(self.rng.choice(self.machines), run_id))  # type: ignore[misc]  # as lambdas are
+        for _ in range(self.rng.randint(20, 60)):
+            self.at(self.rng.uniform(0, length), self.operate)
+        self.pass_until(length)
+        self._mend()
+        self.pass_until(self.now + self.lease + SLACK + RECOVER_SECONDS)
+        for nonce, life in self.referee.lives.items():
+            if life.is_over:
+                self.referee.check_liveness(nonce, self.inner)
+        self._begin_anew()
+        self._bring_to_rest()
+        self._check()
+
+    def _heal(self, boots: int = 0) -> None:
+        """The healer recovers, one time after the other; where it is dead, it is looked for again."""
+        if self.healer.is_up and boots != self.healer.boots:
+            self.healer.spawn(self._healing(self.healer.engine))
+        boots = self.healer.boots if self.healer.is_up else 0
+        self.at(self.now + RECOVER_SECONDS, lambda: self._heal(boots))
+
+    async def _healing(self, engine: AsyncEngine | None) -> None:
+        assert engine is not None
+        while True:
+            with contextlib.suppress(StoreError):
+                recovery = await engine.recover()
+                for run_id, error in recovery.refused.items():
+                    if not isinstance(error, StoreError):
+                        self.violate(f"{run_id} could not be taken over: {error}")
+            await asyncio.sleep(RECOVER_SECONDS)
+
+    def _mend(self) -> None:
+        """Nothing goes wrong any more; who is dead stays dead, but for one."""
+        self.is_rough = False
+        for host in self.machines:
+            host.awake, host.wrong, host.faulty_until = True, 0, 0.0
+        if not self.healer.is_up:
+            self.healer.boot()
+
+    def _begin_anew(self) -> None:
+        """The power fails everywhere, and comes back days later: what waits for a time has waited long enough."""
+        for host in self.machines:
+            if host.is_up:
+                host.crash()
+            host.wrong = 3 * _DAY
+            host.boot()
+        self.pass_until(self.now + self.lease + SLACK)
+
+    def _bring_to_rest(self) -> None:
+        """People see to every run that does not go on by itself."""
+        for _ in range(60):
+            rows = [row for row in self.inner.rows(_ALL) if row.state not in RUN_AT_REST]
+            if not rows:
+                return
+            for row in rows:
+                if "." not in row.id:
+                    self._attend(row.id)
+            self.pass_until(self.now + 4)
+
+    def _attend(self, run_id: str) -> None:
+        row = self.inner.row(run_id)
+        assert row is not None
+        owners = [host for host in self.machines if host.is_up and row.owner is not None and host.nonce == row.owner.nonce]
+        host = owners[0] if owners else self.healer
+        assert host.engine is not None
+        if row.owner is None or run_id not in host.engine._core.workers:
+            self.referee.figures["left by a living owner"] += bool(owners)
+            is_cut_off = self.referee.steps.get((run_id, ONCE), ("",))[0] == "interrupted"
+            if is_cut_off and not self.inner.requests(run_id):
+                self.resolve(host, run_id)
+            else:
+                self.ask(host, "resume", lambda engine: engine.resume(run_id), run_id)
+            return
+        if self.referee.steps.get((run_id, "gate"), ("",))[0] == "waiting":
+            self.decide(host, run_id)
+        if self.referee.steps.get((run_id, "ear"), ("",))[0] == "waiting":
+            self._check_unheard(run_id)
+            self.signal(host, run_id)
+
+    def _check_unheard(self, run_id: str) -> None:
+        """A step that still waits for a signal was not told one."""
+        said = [said.answer for said in self.said if (said.operation, said.run_id) == ("signal", run_id)]
+        if said and not self.is_rough:
+            records = self.inner.records(run_id)
+            started = max((r.seq for r in records if r.kind == "step.wait" and r.step == "ear"), default=0)
+            heard = [r.seq for r in records if r.kind == "run.signal"]
+            if any(seq > started for seq in heard):
+                self.violate(f"{run_id} waits for a signal that it was told")
+
+    def _check(self) -> None:
+        self.referee.check_rest(self.inner)
+        for run_id in self.referee.runs:
+            check_run(self.inner, run_id)
+        for said in self.said:
+            state = self.referee.runs.get(said.run_id, "")
+            answered = getattr(said.answer, "state", "")
+            if answered in (RunState.CANCELLED, RunState.COMPLETED) and state != answered:
+                self.violate(f"{said.operation} said that {said.run_id} is {answered}, and it is {state}")
+            if said.operation == "signal":
+                self._check_word(said, state)
+            if said.operation == "start" and not state:
+                self.violate(f"{said.run_id} was started, and is not there")
+        if self.violations:
+            raise Violation("; ".join(self.violations))
+
+    def _check_word(self, said: Said, state: str) -> None:
+        times = self.referee.heard[said.answer]
+        if times > 1 or (times == 0 and state not in RUN_AT_REST):
+            self.violate(f"what was said to {said.run_id} was heard {times} times")
+
+    def bury(self) -> None:
+        """Let go of everything."""
+        for host in self.machines:
+            if host.is_up:
+                host.crash()
+        for loop in self.graves:
+            loop.bury()
+
+    @property
+    def digest(self) -> str:
+        """What happened, in short: the same for the same seed."""
+        return hashlib.sha256("\n".join(self.referee.trace).encode()).hexdigest()[:16]
+
+
+_Operation = Callable[[Simulation, Host, str], None]
+#: How often, and what.
+_OPERATIONS: Final[Mapping[str, tuple[int, _Operation]]] = {
+    "start": (6, Simulation.begin),
+    "resume": (8, Simulation.resume),
+    "force": (1, Simulation.force),
+    "recover": (5, Simulation.recover),
+    "pause": (5, Simulation.pause),
+    "cancel": (2, Simulation.cancel),
+    "retry": (5, Simulation.retry),
+    "signal": (6, Simulation.signal),
+    "decide": (5, Simulation.decide),
+    "resolve": (4, Simulation.resolve),
+    "crash": (8, Simulation.crash),
+    "stall": (8, Simulation.stall),
+    "jump": (6, Simulation.jump),
+    "break": (4, Simulation.break_store),
+    "close": (2, Simulation.close),
+}
+
+
+def simulate(seed: int) -> Simulation:
+    """Play one seed.
+
+    Raises:
+        Violation: something happened that must not; it says which seed.
+    """
+    simulation = Simulation(seed)
+    try:
+        simulation.play()
+    except Violation as violation:
+        raise Violation(f"seed={seed}: {violation}") from None
+    except BaseException as error:
+        raise Violation(f"seed={seed}: {error!r}") from error
+    finally:
+        simulation.bury()
+    return simulation
