@@ -174,7 +174,7 @@ class Host(Machine):
         """What steps do: it takes some time, it may fail, and it does not always stop when it is asked to."""
         rng = self.world.rng
         self.world.referee.begins(context)
-        seconds = rng.choice((0.0, 0.0, 0.01, 0.3, 2.0, 3.9, 6.0))
+        seconds = rng.choice((0.0, 0.01, 0.3, 2.0, 3.9, 6.0, 9.0))
         try:
             if seconds:
                 await asyncio.sleep(seconds)
@@ -336,7 +336,7 @@ class Simulation(Time):
                 host.awake = True
                 host.ill = self.now
 
-        self.at(self.now + self.rng.choice((0.2, 0.7, 1.5, 3.0)) * self.lease, wake)
+        self.at(self.now + self.rng.choice((0.2, 1.2, 1.6, 3.0)) * self.lease, wake)
 
     def jump(self, host: Host, _run_id: str = "") -> None:
         """A wall clock is set."""
