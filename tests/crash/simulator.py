@@ -250,11 +250,16 @@ class Simulation(Time):
 
     def operate(self) -> None:
         """Some client does something to some run, from some host."""
-        at_work = [run_id for run_id, state in self.referee.runs.items() if state not in RUN_AT_REST]
-        run_id = self.rng.choice(at_work if at_work and self.rng.random() < 0.85 else self.run_ids)
+        name = self.rng.choices(list(_OPERATIONS), [weight for weight, _ in _OPERATIONS.values()])[0]
+        steps, runs = self.referee.steps, self.referee.runs
+        meant = {
+            "retry": [run_id for run_id, state in runs.items() if state == RunState.FAILED],
+            "resolve": [run_id for (run_id, path), (state, _) in steps.items() if (path, state) == (ONCE, "interrupted")],
+            "decide": [run_id for (run_id, path), (state, _) in steps.items() if (path, state) == ("gate", "waiting")],
+        }.get(name) or [run_id for run_id, state in runs.items() if state not in RUN_AT_REST]
+        run_id = self.rng.choice(meant if meant and self.rng.random() < 0.85 else self.run_ids)
         busy = [host for host in self.machines if host.engine is not None and host.engine._core.workers]
         host = self.rng.choice(busy if busy and self.rng.random() < 0.6 else self.machines)
-        name = self.rng.choices(list(_OPERATIONS), [weight for weight, _ in _OPERATIONS.values()])[0]
         _OPERATIONS[name][1](self, host, run_id)
 
     def begin(self, host: Host, run_id: str) -> None:
@@ -327,6 +332,8 @@ class Simulation(Time):
 
     def stall(self, host: Host, _run_id: str = "") -> None:
         """A process gets no time for a while; then all that it has missed happens at once."""
+        if not host.is_up or not host.awake:
+            return
         self.referee.figures["stalls"] += 1
         host.awake, host.ill = False, self.now
         boots = host.boots
