@@ -121,6 +121,22 @@ class Undying:
         """Left open for the next engine."""
 
 
+class SlowCommit(Undying):
+    """Holds the commit that keeps a certain record until it is let go; the engine has to be busy with another run."""
+
+    def __init__(self, inner: Store, run_id: str, kind: str) -> None:
+        super().__init__(inner)
+        self.held = run_id, kind
+        self.under_way, self.go_on = threading.Event(), threading.Event()
+
+    def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:
+        writes = [item.write if isinstance(item, NewRun) else item for item in batch]
+        if self.held in {(write.run_id, record.kind) for write in writes for record in write.records}:
+            self.under_way.set()
+            assert self.go_on.wait(PATIENCE)
+        return super().commit(batch)
+
+
 class Driver:
     """An engine in blocking use: `Engine` itself, or `AsyncEngine` on a loop in a thread of the test's own."""
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import threading
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from statemachine_flow.builder import Workflow
 from statemachine_flow.errors import ConflictError, NotFoundError, UsageError
-from statemachine_flow.stores.base import NewRun, RunFilter, Store, Write
-from tests.engine.harness import PATIENCE, Driver, Gate, Outcomes, Undying, World, add, kinds
+from statemachine_flow.stores.base import RunFilter
+from tests.engine.harness import PATIENCE, Driver, Gate, Outcomes, SlowCommit, World, add, kinds
 
 
 def once(body: Any, name: str = "once") -> Workflow:
@@ -241,23 +239,8 @@ def test_events_may_be_read_from_any_record_on(engine: Driver) -> None:
     assert engine.events(run.id, after=run.seq) == []
 
 
-class SlowCommit(Undying):
-    """Holds the commit that creates a run until it is let go."""
-
-    def __init__(self, inner: Store, run_id: str) -> None:
-        super().__init__(inner)
-        self.run_id = run_id
-        self.under_way, self.go_on = threading.Event(), threading.Event()
-
-    def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:
-        if any(isinstance(item, NewRun) and item.row.id == self.run_id for item in batch):
-            self.under_way.set()
-            assert self.go_on.wait(PATIENCE)
-        return super().commit(batch)
-
-
 def test_who_comes_second_with_a_run_id_writes_nothing_of_what_was_asked_of_it_meanwhile(world: World) -> None:
-    store, gate, busy = SlowCommit(world.inner(), "r"), Gate(), Gate()
+    store, gate, busy = SlowCommit(world.inner(), "r", "run.create"), Gate(), Gate()
     first, second = world.open("async"), Driver("async", store, clock=world.clock)
     workflow = Workflow("same")
     add(workflow, "a", gate.ahold)
