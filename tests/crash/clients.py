@@ -1,4 +1,4 @@
-"""Clients that do whatever comes to their mind to the runs of one store, each a process of its own, and write it down."""
+"""Clients that do what comes to their mind to the runs of one store, each a process of its own, and write it down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workflows of the simulator: small ones, that together wait, fail, retry, branch, loop and have runs of their own."""
+"""The workflows of the simulator: small ones, that wait, fail, retry, branch, loop and have runs of their own."""
 
 from __future__ import annotations
 

@@ -2,10 +2,9 @@
 
 Each client writes down, before it asks and after it was answered, what it asked and what it was told, with the time of
 the clock that all processes of the host share. A history is explained if every call can be given a place in the journal
-of its run, at which the answer was right, such that a call that was answered before another was made has no later place
-than that one. A call that was never answered may have done what it was to do, or not. (The method is that of Knossos and
-Elle, Kingsbury and Alvaro, "Elle: inferring isolation anomalies", VLDB 2020, for the simple case that the order of
-states is known: the journal has it.)
+of its run, at which the answer was right, such that a call that was answered before another was made has no later
+place than that one. A call that was never answered may have done what it was to do, or not. (The idea is that of Wing
+and Gong, "Testing and verifying concurrent objects", 1993; it is cheap here, for the journal has the order of states.)
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import attrs
 
@@ -93,7 +92,8 @@ def read_journals(store: Store) -> dict[str, Journal]:
     found = {}
     for row in store.rows(RunFilter(limit=10_000)):
         records = [record for record in store.records(row.id) if record.step is None]
-        words = [decode_value(record.decode().payload) for record in records if record.kind == "run.signal"]  # type: ignore[attr-defined]  # that kind has one
+        signals: list[Any] = [record.decode() for record in records if record.kind == "run.signal"]
+        words = [decode_value(signal.payload) for signal in signals]
         found[row.id] = Journal([record.kind for record in records], words)
     return found
 
@@ -153,7 +153,9 @@ def _is_asked_to_end(call: Call, calls: Sequence[Call]) -> bool:
 def explaining(call: Call) -> frozenset[str]:
     """The states in which a call may be answered as it was."""
     if call.answer == "ok":
-        return {"start": _EXISTS, "signal": _AT_WORK, "recover": frozenset({ABSENT})}.get(call.operation, frozenset({call.said}))
+        return {"start": _EXISTS, "signal": _AT_WORK, "recover": frozenset({ABSENT})}.get(
+            call.operation, frozenset({call.said})
+        )
     if call.said == "run.state":
         return _REFUSES.get(call.operation, frozenset())
     return _KINDS.get(call.said, frozenset())

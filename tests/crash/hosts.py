@@ -23,7 +23,7 @@ _CIRCLE: Final = 50_000
 _SAME: Final = 1e-7
 
 
-class Violation(AssertionError):
+class Violation(AssertionError):  # noqa: N818 - what it is
     """Something that must never happen did."""
 
 
@@ -48,14 +48,16 @@ class HostLoop(asyncio.AbstractEventLoop):
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]  # there is one thread
 
-    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.TimerHandle:  # type: ignore[override]  # as above
+    def call_at(  # type: ignore[override]  # as above
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         heapq.heappush(self.timers, (when, next(self._order), handle))
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override]  # as above
         self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None
-    ) -> asyncio.TimerHandle:  # type: ignore[override]  # as above
+    ) -> asyncio.TimerHandle:
         return self.call_at(self.time() + max(0.0, delay), callback, *args, context=context)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
@@ -124,20 +126,20 @@ class HostLoop(asyncio.AbstractEventLoop):
         with self.running():
             for task in self._tasks:
                 if not task.done():
-                    task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio does for its own
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio itself does
                     with contextlib.suppress(BaseException):
-                        task.get_coro().close()  # type: ignore[union-attr]  # tasks are made of coroutines
+                        task.get_coro().close()  # as asyncio itself does
         self._tasks.clear()
         self.ready.clear()
 
 
 class Disk:
-    """Stands for the threads of an engine, in which commits are made while bodies are under way: they take some time."""
+    """Stands for the threads in which an engine commits while bodies are under way: that takes some time."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
 
-    async def run(self, function: Callable[[], Any], *, patience: Callable[[], float] = float) -> Any:  # noqa: ARG002 - as in the executor
+    async def run(self, function: Callable[[], Any], *, patience: Callable[[], float] = float) -> Any:
         for _ in range(2):  # on the way there, and on the way back
             if self._rng.random() < 0.5:
                 await asyncio.sleep(self._rng.choice((0.0, 0.001, 0.05, 0.5)))
@@ -164,7 +166,7 @@ class Machine:
         self.wrong = 0
         #: Whether its process gets time at all.
         self.awake = True
-        self.loop = HostLoop(self)
+        self.loop = HostLoop(self)  # type: ignore[abstract]  # it has what the engine uses
 
     def now(self) -> int:
         """See `Clock.now`."""
@@ -235,8 +237,9 @@ class Time:
                     machine.loop.ring()
 
     def _next(self) -> float:
-        due = [self._events[0][0]] if self._events else []
-        for machine in self.machines:
-            if machine.awake and (first := machine.loop.next_due()) is not None:
-                due.append(first - machine.offset)
-        return min(due, default=float("inf"))
+        due = [
+            first - machine.offset
+            for machine in self.machines
+            if machine.awake and (first := machine.loop.next_due()) is not None
+        ]
+        return min([*due, self._events[0][0] if self._events else float("inf")])

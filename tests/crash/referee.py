@@ -108,7 +108,8 @@ class Referee:
         self.trace.append(f"{self._time.now:.6f} {host} {run_id} {write.epoch} {said}{' release' * write.release}")
         if self.holder[run_id] != (write.epoch, nonce):
             epoch, by = self.holder[run_id]
-            self._fail(f"{host} wrote under epoch {write.epoch} of {run_id}, which {self.lives[by].host} has in {epoch}")
+            by = self.lives[by].host
+            self._fail(f"{host} wrote under epoch {write.epoch} of {run_id}, which {by} has in {epoch}")
         for record in write.records:
             self.figures["records"] += 1
             if record.step is None:

@@ -11,30 +11,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import cache
-from typing import Any, Final, Literal
+from functools import cache, partial
+from typing import Any, Final
 
 import attrs
-import msgspec
 
 from statemachine_flow.builder import Workflow
 from statemachine_flow.engine.asynchronous import AsyncEngine
-from statemachine_flow.engine.owner import _live, new_owner, retire
-from statemachine_flow.errors import ConflictError, SmfError, StoreError
+from statemachine_flow.errors import SmfError, StoreError
 from statemachine_flow.lifecycle import RUN_AT_REST, RunState
-from statemachine_flow.steps.base import StepContext
-from statemachine_flow.stores.base import Beat, NewRun, Owner, RunFilter, Write
-from statemachine_flow.stores.memory import MemoryStore
+from statemachine_flow.stores.base import RunFilter
+from tests.crash.engines import Host, Stage
 from tests.crash.flows import MAKERS
-from tests.crash.hosts import HostLoop, Disk, Machine, Time, Violation
-from tests.crash.referee import ONCE, Referee
-from tests.engine.harness import Died, Undying, check_run
-
-#: What hosts know of each other: nothing, one monotonic clock (containers), or also whose process is dead.
-Neighbours = Literal["hosts", "containers", "processes"]
+from tests.crash.hosts import Violation
+from tests.crash.referee import ONCE
+from tests.engine.harness import Died, check_run
 
 #: How often the host that recovers does so, in seconds.
 RECOVER_SECONDS: Final = 2.0
@@ -47,144 +40,13 @@ _ALL: Final = RunFilter(limit=10_000)
 _ANSWERS: Final = ("run.", "usage", "store.busy", "store.full", "input.", "transition.")
 
 
+_Asked = Callable[[AsyncEngine], Coroutine[Any, Any, Any]]
+
+
 @cache
 def workflows() -> Sequence[Workflow]:
     """Compiled once; runs share them."""
     return [make() for make in MAKERS]
-
-
-class HostStore(Undying):
-    """The store as one engine has it: it may fail for a while, and is gone with the engine's death."""
-
-    def __init__(self, inner: MemoryStore, host: Host, owner: Owner) -> None:
-        super().__init__(inner)
-        self._host = host
-        self._referee = host.world.referee
-        self._nonce = owner.nonce
-
-    def _writable(self) -> None:
-        self.alive()
-        if self._host.world.now < self._host.faulty_until:
-            raise StoreError("simulated", kind=self._host.fault)
-
-    def claim(self, run_id: str, epoch: int, owner: Owner) -> bool:
-        self._writable()
-        before = self.inner.row(run_id)
-        is_done = self.inner.claim(run_id, epoch, owner)
-        if is_done and before is not None:
-            self._referee.claimed(before, owner)
-        return is_done
-
-    def release(self, run_id: str, epoch: int) -> None:
-        self._writable()
-        self.inner.release(run_id, epoch)
-
-    def beat(self, beat: Beat, runs: Mapping[str, int]) -> list[str]:
-        self._writable()
-        self._referee.beat(beat.nonce)
-        return self.inner.beat(beat, runs)
-
-    def reject(self, write: Write, owner: Owner, at: int) -> None:
-        self._writable()
-        self.inner.reject(write, owner, at)
-
-    def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:
-        self._writable()
-        refused = self.inner.commit(batch)
-        self._referee.committed(self._nonce, batch, refused)
-        return refused
-
-    def request(self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"") -> int:  # noqa: PLR0917 - as in the contract
-        self._writable()
-        if action != "signal" and self._host.world.rng.random() < 0.2:  # said twice, as after an answer that was lost
-            self.inner.request(run_id, action, by, reason, at, data)
-        return self.inner.request(run_id, action, by, reason, at, data)
-
-
-class Host(Machine):
-    """A machine with an engine on it, when it is not dead."""
-
-    world: Simulation
-
-    def __init__(self, world: Simulation, number: int) -> None:
-        offset = 1000.0 if world.neighbours != "hosts" else world.rng.uniform(0, 1e6)
-        super().__init__(world, f"h{number}", offset)
-        self.faulty_until = 0.0
-        self.fault = "store.busy"
-        #: When it last was not well: dead, frozen or without a store.
-        self.ill = -1.0
-        self.engine: AsyncEngine | None = None
-        self.store: HostStore
-        self.boots = 0
-        self.boot()
-
-    def boot(self) -> None:
-        """A new process, with an engine."""
-        self.boots += 1
-        self.ill = self.world.now
-        self.loop = HostLoop(self)
-        owner = self._owner()
-        self.store = HostStore(self.world.inner, self, owner)
-        world = self.world
-        functions = {"work": self.work}
-        with self.loop.running():
-            self.engine = AsyncEngine(
-                self.store, functions=functions, clock=self, rng=world.rng, grace=1.0, lease=world.lease
-            )
-        core = self.engine._core
-        core.owner = core.ownership.me = core.ownership._heart._owner = owner
-        core.threads = core._committer._threads = Disk(world.rng)  # type: ignore[assignment]  # all that is used of it
-        world.referee.made(owner, f"{self.name}.{self.boots}")
-
-    def _owner(self) -> Owner:
-        """A name by which others know no more of this host than they would."""
-        made = new_owner(self.monotonic(), self.world.lease)
-        retire(made)  # under a name that is the same each time the seed is played
-        owner = msgspec.structs.replace(made, nonce=f"{self.name}.{self.boots}.{self.world.seed}")
-        if self.world.neighbours == "containers":
-            return msgspec.structs.replace(owner, namespace=f"pid:[{self.name}]")
-        if self.world.neighbours == "hosts":
-            return msgspec.structs.replace(owner, host=self.name, boot=f"boot {self.boots}")
-        _live.add(owner.nonce)
-        return owner
-
-    @property
-    def is_up(self) -> bool:
-        return self.engine is not None
-
-    @property
-    def nonce(self) -> str:
-        assert self.engine is not None
-        return self.engine._core.owner.nonce
-
-    def crash(self) -> str:
-        """Not one more byte of it reaches the store."""
-        nonce = self.nonce
-        assert self.engine is not None
-        retire(self.engine._core.owner)
-        self.world.referee.lives[nonce].is_over = True
-        self.store.dead = True
-        self.loop.die()
-        self.world.graves.append(self.loop)
-        self.engine = None
-        self.ill = self.world.now
-        return nonce
-
-    async def work(self, context: StepContext) -> str:
-        """What steps do: it takes some time, it may fail, and it does not always stop when it is asked to."""
-        rng = self.world.rng
-        self.world.referee.begins(context)
-        seconds = rng.choice((0.0, 0.01, 0.3, 2.0, 3.9, 6.0, 9.0))
-        try:
-            if seconds:
-                await asyncio.sleep(seconds)
-        except asyncio.CancelledError:
-            if rng.random() < 0.6:
-                raise
-            await asyncio.sleep(rng.choice((0.0, 0.5, 5.0)))  # and what it gives then comes late
-        if self.world.is_rough and rng.random() < 0.2:
-            raise RuntimeError("by chance")
-        return f"work {context.attempt} {context.epoch}"
 
 
 @attrs.frozen
@@ -196,7 +58,7 @@ class Said:
     answer: Any
 
 
-class Simulation(Time):
+class Simulation(Stage):
     """One seed's world.
 
     Args:
@@ -206,17 +68,10 @@ class Simulation(Time):
     machines: list[Host]  # type: ignore[assignment]  # all machines are hosts
 
     def __init__(self, seed: int) -> None:
-        super().__init__(random.Random(seed))
-        self.seed = seed
-        self.inner = MemoryStore()
-        self.referee = Referee(self)
-        self.graves: list[HostLoop] = []
+        super().__init__(seed)
         self.said: list[Said] = []
         self.answers: Counter[str] = Counter()
         self.words = 0
-        self.is_rough = True
-        self.neighbours: Neighbours = self.rng.choice(("hosts", "hosts", "containers", "processes"))
-        self.lease: float = self.rng.choice((3.0, 6.0, 30.0))
         for number in range(self.rng.randint(2, 4)):
             self.machines.append(Host(self, number))
         self.run_ids = [f"r{number}" for number in range(self.rng.randint(3, 8))]
@@ -226,14 +81,12 @@ class Simulation(Time):
 
     # --- what clients do
 
-    def ask(self, host: Host, name: str, operation: Callable[[AsyncEngine], Coroutine[Any, Any, Any]], run_id: str) -> None:
+    def ask(self, host: Host, name: str, operation: _Asked, run_id: str) -> None:
         """Have a client on a host do something."""
         if host.engine is not None:
             host.spawn(self._asked(host.engine, name, operation, run_id))
 
-    async def _asked(
-        self, engine: AsyncEngine, name: str, operation: Callable[[AsyncEngine], Coroutine[Any, Any, Any]], run_id: str
-    ) -> None:
+    async def _asked(self, engine: AsyncEngine, name: str, operation: _Asked, run_id: str) -> None:
         try:
             answer = await operation(engine)
         except SmfError as error:
@@ -254,8 +107,8 @@ class Simulation(Time):
         steps, runs = self.referee.steps, self.referee.runs
         meant = {
             "retry": [run_id for run_id, state in runs.items() if state == RunState.FAILED],
-            "resolve": [run_id for (run_id, path), (state, _) in steps.items() if (path, state) == (ONCE, "interrupted")],
-            "decide": [run_id for (run_id, path), (state, _) in steps.items() if (path, state) == ("gate", "waiting")],
+            "resolve": [key[0] for key, (state, _) in steps.items() if (key[1], state) == (ONCE, "interrupted")],
+            "decide": [key[0] for key, (state, _) in steps.items() if (key[1], state) == ("gate", "waiting")],
         }.get(name) or [run_id for run_id, state in runs.items() if state not in RUN_AT_REST]
         run_id = self.rng.choice(meant if meant and self.rng.random() < 0.85 else self.run_ids)
         busy = [host for host in self.machines if host.engine is not None and host.engine._core.workers]
@@ -390,7 +243,7 @@ class Simulation(Time):
         self._heal()
         length = self.lease * 3 + 30
         for run_id in self.run_ids:
-            self.at(self.rng.uniform(0, length * 0.8), lambda run_id=run_id: self.begin(self.rng.choice(self.machines), run_id))  # type: ignore[misc]  # as lambdas are
+            self.at(self.rng.uniform(0, length * 0.8), partial(self._begin_somewhere, run_id))
         for _ in range(self.rng.randint(20, 60)):
             self.at(self.rng.uniform(0, length), self.operate)
         self.pass_until(length)
@@ -402,6 +255,9 @@ class Simulation(Time):
         self._begin_anew()
         self._bring_to_rest()
         self._check()
+
+    def _begin_somewhere(self, run_id: str) -> None:
+        self.begin(self.rng.choice(self.machines), run_id)
 
     def _heal(self, boots: int = 0) -> None:
         """The healer recovers, one time after the other; where it is dead, it is looked for again."""
@@ -451,7 +307,8 @@ class Simulation(Time):
     def _attend(self, run_id: str) -> None:
         row = self.inner.row(run_id)
         assert row is not None
-        owners = [host for host in self.machines if host.is_up and row.owner is not None and host.nonce == row.owner.nonce]
+        nonce = "" if row.owner is None else row.owner.nonce
+        owners = [host for host in self.machines if host.is_up and host.nonce == nonce]
         host = owners[0] if owners else self.healer
         assert host.engine is not None
         if row.owner is None or run_id not in host.engine._core.workers:

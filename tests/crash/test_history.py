@@ -40,7 +40,10 @@ def refused(operation: str, kind: str, *, at: float, until: float | None = None)
         # What overlaps may come in any order.
         ([ok("wait", "completed", at=1, until=9), ok("get", "running", at=2)], Journal(COMPLETED)),
         ([refused("get", "run.not_found", at=1, until=5), ok("start", at=2)], Journal(COMPLETED)),
-        ([ok("pause", "paused", at=1, until=9), refused("resume", "run.owned", at=2)], Journal([*PAUSED, "run.resume"])),
+        (
+            [ok("pause", "paused", at=1, until=9), refused("resume", "run.owned", at=2)],
+            Journal([*PAUSED, "run.resume"]),
+        ),
         # What was not answered was done, or was not.
         ([Call("cancel", "r", 1), ok("get", "completed", at=2)], Journal(COMPLETED)),
         ([Call("cancel", "r", 1), ok("get", "cancelled", at=2)], Journal([*RUNNING, "run.cancel", "run.settle"])),
