@@ -11,7 +11,7 @@ import attrs
 from statemachine_flow.engine import entry
 from statemachine_flow.engine.ownership import let_go
 from statemachine_flow.errors import ConflictError, SmfError
-from statemachine_flow.lifecycle import RunState
+from statemachine_flow.lifecycle import RUN_AT_REST, RunState
 from statemachine_flow.stores.base import Owner, RunFilter, RunRow
 
 if TYPE_CHECKING:
@@ -108,10 +108,11 @@ async def _take(  # noqa: PLR0917 - what is taken for whom, and what came of it
 
 
 def _above(core: Core, row: RunRow) -> RunRow | None:
-    """The run that started this one, if another did."""
+    """The run that started this one and may wait for it; none for a child run that goes on after that came to rest."""
     # Every child run has a dot in its id; most others have none, and need not be read for this.
     parent = core.load(row)[1].created.parent if "." in row.id else None
-    return None if parent is None else core.row(parent[0])
+    above = None if parent is None else core.row(parent[0])
+    return None if above is None or above.state in RUN_AT_REST else above
 
 
 def _owned_by_others(core: Core) -> list[RunRow]:

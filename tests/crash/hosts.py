@@ -128,7 +128,7 @@ class HostLoop(asyncio.AbstractEventLoop):
                 if not task.done():
                     task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio itself does
                     with contextlib.suppress(BaseException):
-                        task.get_coro().close()  # as asyncio itself does
+                        task.get_coro().close()
         self._tasks.clear()
         self.ready.clear()
 

@@ -182,6 +182,9 @@ class Referee:
     def check_liveness(self, nonce: str, store: MemoryStore) -> None:
         """Nobody waits any more for an owner that has been dead for so long."""
         for row in _owned(store):
+            above, dot, _ = row.id.partition(".")
+            if dot and self.holder[above][1] != nonce and self.runs[above] not in RUN_AT_REST:
+                continue  # whoever has the run above it follows it, for as long as he knows of it
             if row.owner is not None and row.owner.nonce == nonce:
                 self._fail(f"{row.id} still belongs to {self.lives[nonce].host}, which died long ago")
 

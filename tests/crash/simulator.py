@@ -83,7 +83,7 @@ class Simulation(Stage):
 
     def ask(self, host: Host, name: str, operation: _Asked, run_id: str) -> None:
         """Have a client on a host do something."""
-        if host.engine is not None:
+        if host.engine is not None and not host.engine._closed:
             host.spawn(self._asked(host.engine, name, operation, run_id))
 
     async def _asked(self, engine: AsyncEngine, name: str, operation: _Asked, run_id: str) -> None:
@@ -268,7 +268,7 @@ class Simulation(Stage):
 
     async def _healing(self, engine: AsyncEngine | None) -> None:
         assert engine is not None
-        while True:
+        while not engine._closed:
             with contextlib.suppress(StoreError):
                 recovery = await engine.recover()
                 for run_id, error in recovery.refused.items():
@@ -280,6 +280,7 @@ class Simulation(Stage):
         """Nothing goes wrong any more; who is dead stays dead, but for one."""
         self.is_rough = False
         for host in self.machines:
+            host.ill = host.ill if host.awake else self.now
             host.awake, host.wrong, host.faulty_until = True, 0, 0.0
         if not self.healer.is_up:
             self.healer.boot()
@@ -300,7 +301,8 @@ class Simulation(Stage):
             if not rows:
                 return
             for row in rows:
-                if "." not in row.id:
+                above, dot, _ = row.id.partition(".")
+                if not dot or self.referee.runs[above] in RUN_AT_REST:
                     self._attend(row.id)
             self.pass_until(self.now + 4)
 

@@ -289,6 +289,25 @@ def test_a_child_run_of_a_run_that_nobody_works_on_is_interrupted_and_goes_on_wi
     assert engine.resume("r").state == "completed"
 
 
+def test_a_child_run_that_goes_on_after_the_end_of_the_run_above_it_is_taken_over_as_any(world: World) -> None:
+    dead, gate = world.open(), Gate()
+    gate.open(ValueError("no"))
+    inner = Workflow("inner")
+    add(inner, "a", gate.ahold)
+    outer = Workflow("outer")
+    outer.child("c", inner)
+    assert dead.run(outer, run_id="r").state == "failed"
+    dead.kill()
+    again = Gate()
+    dead = world.open(functions={"c.a": again.ahold, "a": again.ahold})
+    dead.later("retry", "r.c")
+    again.begun()
+    dead.kill()
+    engine = world.open(functions={"c.a": Outcomes("again"), "a": Outcomes("again")})
+    assert engine.recover().taken == ["r.c"]
+    assert engine.wait("r.c").state == "completed"
+
+
 def test_what_is_known_to_be_left_is_taken_at_once_whoever_else_has_to_be_watched(world: World) -> None:
     dead, store = world.open(), world.inner()
     for run_id in ("watched", "left"):
