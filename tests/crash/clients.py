@@ -65,11 +65,12 @@ class Client:
         self._calls = 0
 
     async def live(self) -> None:
-        """Call and call until it is killed."""
+        """Call and call until it is killed, or nobody is left to do that."""
+        parent = os.getppid()
         store = SqliteStore(self._store, durability="process")
         async with AsyncEngine(store, functions={"work": self._work}) as engine:
             under_way: set[asyncio.Task[None]] = set()
-            while True:
+            while os.getppid() == parent:
                 under_way.add(asyncio.ensure_future(self._call(engine)))
                 if len(under_way) >= _MOST:
                     done, under_way = await asyncio.wait(

@@ -88,6 +88,7 @@ def test_a_history_that_no_lifecycle_explains_is_refused(calls: list[Call], jour
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("seed", "kills", "runs"),
     [(0, 24, 12), *(pytest.param(seed, 300, 150, marks=[pytest.mark.soak]) for seed in range(1, 6))],
