@@ -99,7 +99,7 @@ async def _take(  # noqa: PLR0917 - what is taken for whom, and what came of it
         if worker.fold.state != RunState.PAUSED:
             await entry.go_on(core, worker, by)
     except ConflictError as error:
-        if error.kind != "run.owned":  # somebody else was faster
+        if error.kind not in ("run.owned", "run.fenced"):  # somebody else was faster
             refused[row.id] = error
     except SmfError as error:
         refused[row.id] = error

@@ -50,14 +50,14 @@ class Client:
     Args:
         name: differs from that of every other.
         store: the file.
-        log: where it writes down what it asks and is told.
         tell: a pipe on which it says that it was told something.
         runs: how many runs there are.
     """
 
-    def __init__(self, name: str, store: Path, log: Path, tell: int, runs: int) -> None:
+    def __init__(self, name: str, store: Path, tell: int, runs: int) -> None:
         self._name = name
         self._store = store
+        log = store.with_name(f"{name}.log")  # its own, for the last line may be cut off
         self._log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._tell = tell
         self._rng = random.Random(name)
@@ -119,7 +119,7 @@ class Client:
         os.write(self._log, (json.dumps(entry) + "\n").encode())
 
 
-def begin(name: str, store: Path, log: Path, runs: int) -> tuple[int, int]:
+def begin(name: str, store: Path, runs: int) -> tuple[int, int]:
     """A client in a process of its own; its id, and a pipe on which it says each time that it was told something."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -127,6 +127,6 @@ def begin(name: str, store: Path, log: Path, runs: int) -> tuple[int, int]:
         os.close(writing)
         return child, reading
     try:
-        asyncio.run(Client(name, store, log, writing, runs).live())
+        asyncio.run(Client(name, store, writing, runs).live())
     finally:
         os._exit(1)  # it never ends by itself

@@ -98,8 +98,7 @@ def test_one_lifecycle_per_run_explains_whatever_the_clients_of_many_processes_w
 ) -> None:
     path, rng = tmp_path / "runs.db", random.Random(seed)
     SqliteStore(path, durability="process").close()
-    logs = [tmp_path / f"{number}.log" for number in range(_CLIENTS)]
-    clients = [begin(f"{seed}.{number}.0", path, log, runs) for number, log in enumerate(logs)]
+    clients = [begin(f"{seed}.{number}.0", path, runs) for number in range(_CLIENTS)]
     try:
         for kill in range(1, kills + 1):
             number = rng.randrange(_CLIENTS)
@@ -107,11 +106,11 @@ def test_one_lifecycle_per_run_explains_whatever_the_clients_of_many_processes_w
             for _ in range(rng.randint(1, 30)):
                 assert os.read(pipe, 1) == b"\n", "a client has ended by itself"
             end(child, pipe)
-            clients[number] = begin(f"{seed}.{number}.{kill}", path, logs[number], runs)
+            clients[number] = begin(f"{seed}.{number}.{kill}", path, runs)
     finally:
         for child, pipe in clients:
             end(child, pipe)
-    calls = [*read_calls(logs), *bring_to_rest(path)]
+    calls = [*read_calls(sorted(tmp_path.glob("*.log"))), *bring_to_rest(path)]
     store = SqliteStore(path, readonly=True)
     try:
         for row in store.rows(RunFilter(limit=10_000)):

@@ -15,7 +15,7 @@ from statemachine_flow.errors import ConflictError
 from statemachine_flow.stores.base import Beat, Owner
 from statemachine_flow.stores.memory import MemoryStore
 from statemachine_flow.testing import ManualClock
-from tests.engine.harness import PATIENCE, Driver, Gate, Outcomes, World, add, kinds
+from tests.engine.harness import PATIENCE, Driver, Gate, Outcomes, Undying, World, add, kinds
 
 HERE = new_owner()
 #: A process of this host that lives and is not this one, as it would name itself.
@@ -252,6 +252,23 @@ def test_a_run_that_cannot_be_taken_over_keeps_none_of_the_others_from_it(world:
     row = store.row("bad")
     assert row is not None
     assert row.owner is None
+
+
+class Stolen(Undying):
+    """A store in which somebody else takes each run that is taken, at once."""
+
+    def claim(self, run_id: str, epoch: int, owner: Owner) -> bool:
+        return super().claim(run_id, epoch, owner) and self.inner.claim(run_id, epoch + 1, ELSEWHERE)
+
+
+def test_a_run_that_somebody_else_took_at_the_same_time_is_no_failure_of_a_recovery(world: World) -> None:
+    dead = world.open()
+    held(dead, Gate())
+    dead.kill()
+    engine = Driver("async", Stolen(world.inner()), clock=world.clock, functions={"a": Outcomes("again")})
+    recovery = engine.recover()
+    assert (list(recovery.taken), dict(recovery.refused)) == ([], {})
+    engine.close()
 
 
 def test_child_runs_come_with_the_run_above_them(world: World) -> None:
