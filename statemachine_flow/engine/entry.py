@@ -124,8 +124,10 @@ async def tell(core: Core, run_id: str, action: str, reason: str, by: str | None
     await until_durable(core, run_id)
     worker = core.workers.get(run_id)
     if worker is not None:
-        core.do(worker, action, reason, by, encoded)
-        await worker.kept()
+        try:
+            core.do(worker, action, reason, by, encoded)
+        finally:
+            await worker.kept()  # a refusal as well rests on what nobody may be told before it is durable
         return
     row = core.row(run_id)
     if row.state in RUN_AT_REST:

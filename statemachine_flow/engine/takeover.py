@@ -10,8 +10,9 @@ import attrs
 
 from statemachine_flow.engine import entry
 from statemachine_flow.engine.hold import hold
+from statemachine_flow.engine.ownership import let_go
 from statemachine_flow.errors import ConflictError, SmfError, StoreError
-from statemachine_flow.lifecycle import RunState
+from statemachine_flow.lifecycle import RUN_AT_REST, RunState
 from statemachine_flow.stores.base import Owner, RunFilter, RunRow
 
 if TYPE_CHECKING:
@@ -33,18 +34,37 @@ class Recovery:
     refused: Mapping[str, SmfError]
 
 
+class _Doubt:
+    """An owner of another host of which nothing was heard lately: it is watched for the length of its lease at most."""
+
+    def __init__(self, core: Core, owner: Owner) -> None:
+        self._core = core
+        self._owner = owner
+        self._end = core.clock.monotonic() + owner.lease
+        self._first = core.store.last_beat(owner.nonce)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is known if the owner is gone."""
+        core, owner = self._core, self._owner
+        observer = core.ownership.observer
+        if not observer.is_doubtful(owner) or observer.is_gone(owner):
+            return True
+        return core.store.last_beat(owner.nonce) != self._first or core.clock.monotonic() > self._end
+
+
 async def until_known(core: Core, owner: Owner) -> None:
     """Wait until it is known whether an owner of another host is gone: for the length of its lease at most."""
-    end = core.clock.monotonic() + owner.lease
-    first = core.store.last_beat(owner.nonce)
-    while core.ownership.observer.is_doubtful(owner) and not core.ownership.observer.is_gone(owner):
+    doubt = _Doubt(core, owner)
+    while not doubt.is_over:  # noqa: ASYNC110 - the sign comes from another process
         await asyncio.sleep(_POLL_SECONDS)
-        if core.store.last_beat(owner.nonce) != first or core.clock.monotonic() > end:
-            return
 
 
 async def recover(core: Core, by: str | None, listener: Listener | None) -> Recovery:
     """Take over every run whose owner is gone. Those of owners that live, and those nobody owns, are left alone.
+
+    What is known to be left is taken at once, whoever else has to be watched; and while somebody is watched all owners
+    are looked at, so that of one that dies meanwhile it is known since when it has been silent.
 
     Args:
         core: the engine.
@@ -53,34 +73,49 @@ async def recover(core: Core, by: str | None, listener: Listener | None) -> Reco
     """
     taken: list[str] = []
     refused: dict[str, SmfError] = {}
-    owners = {row.owner for row in _owned_by_others(core) if row.owner is not None}
-    await asyncio.gather(*(until_known(core, owner) for owner in owners))
-    for row in _owned_by_others(core):
-        if row.damage:
-            refused[row.id] = StoreError(row.damage, kind="store.corrupt", run=row.id)
-            continue
-        if row.id in core.workers or not core.ownership.is_left(row):
-            continue
-        try:
-            if _is_child(core, row):
-                continue
-            worker = await hold(core, row.id, listener=listener)
-            if worker.fold.state != RunState.PAUSED:
-                await entry.go_on(core, worker, by)
-        except ConflictError as error:
-            if error.kind != "run.owned":  # somebody else was faster
-                refused[row.id] = error
-        except SmfError as error:
+    owners = dict.fromkeys(row.owner for row in _owned_by_others(core) if row.owner is not None)
+    doubts = [_Doubt(core, owner) for owner in owners]
+    while True:
+        # Asked before the runs are looked at: who is found to be gone here loses them in this very round.
+        is_known = all([doubt.is_over for doubt in doubts])  # noqa: C419 - each of them is to look
+        for row in _owned_by_others(core):
+            if row.damage:
+                refused[row.id] = StoreError(row.damage, kind="store.corrupt", run=row.id)
+            elif row.id not in core.workers and row.id not in refused and core.ownership.is_left(row):
+                await _take(core, row, by, listener, taken, refused)
+        if is_known:
+            return Recovery(taken, refused)
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _take(  # noqa: PLR0917 - what is taken for whom, and what came of it
+    core: Core, row: RunRow, by: str | None, listener: Listener | None, taken: list[str], refused: dict[str, SmfError]
+) -> None:
+    try:
+        above = _above(core, row)
+        if above is not None and above.owner is not None:
+            return  # whoever works on that follows it
+        worker = await hold(core, row.id, listener=listener)
+        if above is not None:
+            let_go(worker)  # it is interrupted, and goes on once somebody takes up the run above it
+            return
+        if worker.fold.state != RunState.PAUSED:
+            await entry.go_on(core, worker, by)
+    except ConflictError as error:
+        if error.kind not in ("run.owned", "run.fenced"):  # somebody else was faster
             refused[row.id] = error
-        else:
-            taken.append(row.id)
-    return Recovery(taken, refused)
+    except SmfError as error:
+        refused[row.id] = error
+    else:
+        taken.append(row.id)
 
 
-def _is_child(core: Core, row: RunRow) -> bool:
-    """Whether another run started this one: whoever works on that follows it."""
+def _above(core: Core, row: RunRow) -> RunRow | None:
+    """The run that started this one and may wait for it; none for a child run that goes on after that came to rest."""
     # Every child run has a dot in its id; most others have none, and need not be read for this.
-    return "." in row.id and core.load(row)[1].created.parent is not None
+    parent = core.load(row)[1].created.parent if "." in row.id else None
+    above = None if parent is None else core.row(parent[0])
+    return None if above is None or above.state in RUN_AT_REST else above
 
 
 def _owned_by_others(core: Core) -> list[RunRow]:

@@ -188,6 +188,8 @@ class Worker:
 
     def take(self) -> NewRun | Write | None:
         """The next write, if there is something to write; `committed` or `lost` must follow."""
+        if self.durable.done() and self.durable.exception() is not None:
+            return None  # another began the run, and may be as far in the same epoch: nothing of this may be written
         if self.decider.is_behind:
             self.decider.advance(self.host.clock.now())
         decision = self.decider.take()

@@ -29,7 +29,7 @@ from statemachine_flow.lifecycle import STEP, STEP_AT_REST
 from statemachine_flow.plan import Plan
 from statemachine_flow.snapshot import decode_definition
 from statemachine_flow.steps.base import StepContext
-from statemachine_flow.stores.base import RunFilter, Store
+from statemachine_flow.stores.base import NewRun, RunFilter, Store, Write
 from statemachine_flow.stores.memory import MemoryStore
 from statemachine_flow.stores.sqlite import SqliteStore
 from statemachine_flow.testing import CrashStore, Died, ManualClock
@@ -39,6 +39,22 @@ PATIENCE = 30.0
 
 EngineKind = Literal["sync", "async"]
 StoreKind = Literal["memory", "sqlite"]
+
+
+class SlowCommit(CrashStore):
+    """Holds the commit that keeps a certain record until it is let go; the engine has to be busy with another run."""
+
+    def __init__(self, inner: Store, run_id: str, kind: str) -> None:
+        super().__init__(inner)
+        self.held = run_id, kind
+        self.under_way, self.go_on = threading.Event(), threading.Event()
+
+    def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:
+        writes = [item.write if isinstance(item, NewRun) else item for item in batch]
+        if self.held in {(write.run_id, record.kind) for write in writes for record in write.records}:
+            self.under_way.set()
+            assert self.go_on.wait(PATIENCE)
+        return super().commit(batch)
 
 
 class Driver:

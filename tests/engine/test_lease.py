@@ -14,7 +14,7 @@ from statemachine_flow.engine.owner import _started, new_owner, retire
 from statemachine_flow.errors import ConflictError
 from statemachine_flow.stores.base import Beat, Owner
 from statemachine_flow.stores.memory import MemoryStore
-from statemachine_flow.testing import ManualClock
+from statemachine_flow.testing import CrashStore, ManualClock
 from tests.engine.harness import PATIENCE, Driver, Gate, Outcomes, World, add, kinds
 
 HERE = new_owner()
@@ -268,6 +268,23 @@ def test_a_mark_on_a_run_whose_owner_is_gone_hides_it_from_no_recovery(world: Wo
     assert (run.state, run.steps["a"].attempt) == ("completed", 2)
 
 
+class Stolen(CrashStore):
+    """A store in which somebody else takes each run that is taken, at once."""
+
+    def claim(self, run_id: str, epoch: int, owner: Owner) -> bool:
+        return super().claim(run_id, epoch, owner) and self.inner.claim(run_id, epoch + 1, ELSEWHERE)
+
+
+def test_a_run_that_somebody_else_took_at_the_same_time_is_no_failure_of_a_recovery(world: World) -> None:
+    dead = world.open()
+    held(dead, Gate())
+    dead.kill()
+    engine = Driver("async", Stolen(world.inner()), clock=world.clock, functions={"a": Outcomes("again")})
+    recovery = engine.recover()
+    assert (list(recovery.taken), dict(recovery.refused)) == ([], {})
+    engine.close()
+
+
 def test_child_runs_come_with_the_run_above_them(world: World) -> None:
     dead, gate = world.open(), Gate()
     inner = Workflow("inner")
@@ -280,6 +297,67 @@ def test_child_runs_come_with_the_run_above_them(world: World) -> None:
     engine = world.open(functions={"c.a": Outcomes("again")})
     assert engine.recover().taken == ["r"]
     assert engine.wait("r").state == "completed"
+
+
+def test_a_child_run_of_a_run_that_nobody_works_on_is_interrupted_and_goes_on_with_it(world: World) -> None:
+    dead, gate, store = world.open(), Gate(), world.inner()
+    inner = Workflow("inner")
+    add(inner, "a", gate.ahold)
+    outer = Workflow("outer")
+    outer.child("c", inner)
+    dead.start(outer, run_id="r")
+    gate.begun()
+    dead.kill()
+    row = store.row("r")
+    assert row is not None
+    store.release("r", row.epoch)  # as if its owner had died while it let go of them both
+    engine = world.open(functions={"c.a": Outcomes("again")})
+    assert engine.recover().taken == []
+    child = engine.wait("r.c")
+    assert (child.state, child.steps["a"].state) == ("paused", "interrupted")
+    engine.quiet()
+    assert engine.list(owned=True) == []
+    assert engine.resume("r").state == "completed"
+
+
+def test_a_child_run_that_goes_on_after_the_end_of_the_run_above_it_is_taken_over_as_any(world: World) -> None:
+    dead, gate = world.open(), Gate()
+    gate.open(ValueError("no"))
+    inner = Workflow("inner")
+    add(inner, "a", gate.ahold)
+    outer = Workflow("outer")
+    outer.child("c", inner)
+    assert dead.run(outer, run_id="r").state == "failed"
+    dead.kill()
+    again = Gate()
+    dead = world.open(functions={"c.a": again.ahold, "a": again.ahold})
+    dead.later("retry", "r.c")
+    again.begun()
+    dead.kill()
+    engine = world.open(functions={"c.a": Outcomes("again"), "a": Outcomes("again")})
+    assert engine.recover().taken == ["r.c"]
+    assert engine.wait("r.c").state == "completed"
+
+
+def test_what_is_known_to_be_left_is_taken_at_once_whoever_else_has_to_be_watched(world: World) -> None:
+    dead, store = world.open(), world.inner()
+    for run_id in ("watched", "left"):
+        held(dead, Gate(), run_id)
+    dead.kill()
+    row = store.row("watched")
+    assert row is not None
+    assert store.claim("watched", row.epoch, ELSEWHERE)
+    gate = Gate()
+    engine = world.open(functions={"a": gate.ahold})
+    recovery = engine.later("recover")
+    assert gate.begun().run_id == "left"
+    assert not recovery.done()
+    gate.open("again")
+    while not engine.core.ownership.observer._seen:
+        engine.quiet()
+    world.clock.advance(ELSEWHERE.lease)
+    assert list(recovery.result(PATIENCE).taken) == ["left", "watched"]
+    assert engine.wait("watched").state == "completed"
 
 
 def test_an_owner_of_another_host_is_watched_for_its_lease_and_then_loses_its_run(world: World) -> None:

@@ -11,7 +11,7 @@ import pytest
 from statemachine_flow.builder import Workflow
 from statemachine_flow.errors import ConflictError, NotFoundError, UsageError
 from statemachine_flow.stores.base import RunFilter
-from tests.engine.harness import PATIENCE, Driver, Gate, Outcomes, World, add, kinds
+from tests.engine.harness import PATIENCE, Driver, Gate, Outcomes, SlowCommit, World, add, kinds
 
 
 def once(body: Any, name: str = "once") -> Workflow:
@@ -237,3 +237,32 @@ def test_events_may_be_read_from_any_record_on(engine: Driver) -> None:
     assert [event.seq for event in every] == list(range(1, run.seq + 1))
     assert [event.seq for event in engine.events(run.id, after=2)] == list(range(3, run.seq + 1))
     assert engine.events(run.id, after=run.seq) == []
+
+
+def test_who_comes_second_with_a_run_id_writes_nothing_of_what_was_asked_of_it_meanwhile(world: World) -> None:
+    store, gate, busy = SlowCommit(world.inner(), "r", "run.create"), Gate(), Gate()
+    first, second = world.open("async"), Driver("async", store, clock=world.clock)
+    workflow = Workflow("same")
+    add(workflow, "a", gate.ahold)
+    keeps_busy = Workflow("busy")  # so that the commit takes place in a thread
+    add(keeps_busy, "a", busy.ahold)
+    second.start(keeps_busy)
+    busy.begun()
+    starting = second.later("start", workflow, run_id="r")
+    assert store.under_way.wait(PATIENCE)
+    first.start(workflow, run_id="r")
+    gate.begun()
+    pausing = second.later("pause", "r")
+    second.on_loop(asyncio.sleep(0))
+    store.go_on.set()
+    with pytest.raises(ConflictError) as caught:
+        starting.result(PATIENCE)
+    assert caught.value.kind == "run.owned"
+    with pytest.raises(ConflictError):
+        pausing.result(PATIENCE)
+    second.quiet()
+    busy.open(1)
+    second.close()
+    gate.open(1)
+    assert first.wait("r").state == "completed"
+    assert "run.pause" not in kinds(first, "r")

@@ -14,7 +14,7 @@ from statemachine_flow.builder import Workflow
 from statemachine_flow.engine.watch import WATCH_SECONDS
 from statemachine_flow.errors import ConflictError, NotFoundError, SmfError, UsageError
 from statemachine_flow.model import RetryPolicy
-from tests.engine.harness import Driver, Events, Gate, Outcomes, World, add, kinds, states
+from tests.engine.harness import PATIENCE, Driver, Events, Gate, Outcomes, SlowCommit, World, add, kinds, states
 
 
 def listening(**options: Any) -> Workflow:
@@ -338,3 +338,25 @@ def test_a_run_that_was_left_waiting_is_still_waiting(world: World) -> None:
     assert engine.wait(run.id).waiting[0].path == "ear"
     with pytest.raises(ConflictError, match="nobody works"):
         engine.wait(run.id, until="rest")
+
+
+def test_a_signal_is_not_refused_for_an_end_that_is_not_durable_yet(world: World) -> None:
+    store, gate, busy = SlowCommit(world.inner(), "r", "run.complete"), Gate(), Gate()
+    engine = Driver("async", store, clock=world.clock)
+    keeps_busy = Workflow("busy")  # so that the commit takes place in a thread
+    add(keeps_busy, "a", busy.ahold)
+    engine.start(keeps_busy)
+    busy.begun()
+    workflow = Workflow("ends")
+    add(workflow, "a", gate.ahold)
+    engine.start(workflow, run_id="r")
+    gate.open(1)
+    assert store.under_way.wait(PATIENCE)
+    said = engine.later("signal", "r", "go")
+    engine.on_loop(asyncio.sleep(0))
+    assert (said.done(), world.open().get("r").state) == (False, "running")
+    store.go_on.set()
+    with pytest.raises(ConflictError, match="the run is completed"):
+        said.result(PATIENCE)
+    busy.open(1)
+    engine.close()
