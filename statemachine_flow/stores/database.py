@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, NoReturn, final
@@ -225,9 +225,19 @@ class Database:
             finally:
                 self.run(f"PRAGMA synchronous = {self._level[0]}")
 
-    def lent(self) -> AbstractContextManager[apsw.Connection]:
-        """The connection inside a transaction, for somebody who may use it for tables of their own."""
-        return lent(self._usable())
+    @contextmanager
+    def lent(self) -> Iterator[apsw.Connection]:
+        """The connection inside a transaction, for somebody who may use it for tables of their own, not close it."""
+        try:
+            with lent(self._usable()) as connection:
+                yield connection
+        except apsw.ConnectionClosedError:
+            self._lose(
+                StoreError(
+                    f"{self.name}: a step closed the connection it was lent",
+                    hint="leave it open, and open the store again",
+                )
+            )
 
     def read(self, sql: str, values: Any) -> list[Any]:
         """All rows of one reading statement."""

@@ -155,7 +155,7 @@ def test_an_older_copy_put_back_is_noticed(path: Path, tmp_path: Path) -> None:
     [
         lambda store: store.claim("r", 1, OTHER),
         lambda store: store.request("r", "pause", "ann", "", 1),
-        lambda store: store.transact(lambda _: Author("other").new()),
+        lambda store: store.transact(lambda _: None, Author("other").new),
     ],
     ids=["a claim", "a request", "a transaction"],
 )

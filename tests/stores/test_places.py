@@ -186,7 +186,7 @@ WRITES: dict[str, Callable[[SqliteStore, Author], object]] = {
     "a commit": lambda store, author: store.commit([author.note()]),
     "a claim": lambda store, _: store.claim("r", 1, OTHER),
     "a request": lambda store, _: store.request("r", "pause", "", "", 1),
-    "a transaction": lambda store, author: store.transact(lambda _: author.note()),
+    "a transaction": lambda store, author: store.transact(lambda _: None, author.note),
     "a release": lambda store, _: store.release("r", 1),
 }
 
