@@ -28,8 +28,8 @@ class SteppedEngine(Engine):
     """An `Engine` that works in the caller's thread, and only while a call lasts.
 
     Between two calls nothing happens and no time passes; inside a call time jumps to whatever comes next, so that a
-    retry after an hour takes no longer than one at once. Bodies that a script speaks of are answered from it; people are
-    not: for them the caller speaks, with `approve`, `reject` and `signal`.
+    retry after an hour takes no longer than one at once. Bodies that a script speaks of are answered from it; people
+    are not: for them the caller speaks, with `approve`, `reject` and `signal`.
 
     Args:
         store: stays open when the engine is closed.
