@@ -50,6 +50,21 @@ def test_a_difference_is_exit_1_with_the_command_that_finds_it_again(
     assert not (folder / ".smf").exists()
 
 
+def test_what_a_module_remembers_dies_with_its_process(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "remembering.py").write_text(
+        "pages = {}\ndef fetch():\n    pages['a'] = 1\ndef count():\n    return len(pages)\n"
+    )
+    (folder / "scraper.toml").write_text(
+        'dsl = "1"\nname = "scraper"\n[steps]\nfetch = { call = "remembering:fetch" }\n'
+        'count = { needs = ["fetch"], call = "remembering:count" }\n'
+    )
+    assert main(["rehearse", "scraper.toml", "--rows", "0"]) == 1
+
+    out = capsys.readouterr().out
+    assert "count: output is 0, not 1" in out
+    assert "point 0" not in out
+
+
 def test_no_difference_is_exit_0_and_json_says_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with (folder / "script.toml").open("a") as file:
         file.write("count = { stdout = '1' }\n")
