@@ -250,6 +250,24 @@ def test_case_51_a_log_of_another_store_is_refused_and_not_merged(path: Path, tm
     store.close()
 
 
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_store_that_lost_all_it_had_with_its_log_is_known_and_not_begun_anew(path: Path, readonly: bool) -> None:
+    """Before the first checkpoint there is nothing in the file itself."""
+    store = SqliteStore(path)
+    store.commit([Author("r").new()])
+    store.close()
+    log, before = wal(path).read_bytes(), path.read_bytes()
+    wal(path).unlink()
+    Path(f"{path}-shm").unlink()
+
+    assert refused(path, readonly=readonly).kind == "store.lost_tail"
+    assert (path.read_bytes(), wal(path).exists() and wal(path).stat().st_size) == (before, 0)
+    wal(path).write_bytes(log)
+    store = SqliteStore(path)
+    assert [row.id for row in store.rows(RunFilter())] == ["r"]
+    store.close()
+
+
 def test_a_store_that_was_removed_leaves_no_mark_to_the_next_one(path: Path) -> None:
     store = SqliteStore(path)
     store.commit([Author("r").new()])
