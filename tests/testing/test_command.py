@@ -45,6 +45,7 @@ def test_a_difference_is_exit_1_with_the_command_that_finds_it_again(
     assert main(["rehearse", "pay.toml", "--script", "script.toml", "--rows", "0", "--seed", "7"]) == 1
 
     out = capsys.readouterr().out
+    assert "even undisturbed it does not end twice alike" in out
     assert 'count: outputs is {"n": 2}, not {"n": 1}' in out
     assert f"again: smf rehearse {folder}/pay.toml --seed 7 --point 0" in out
     assert not (folder / ".smf").exists()
