@@ -129,18 +129,20 @@ class Committer:
         """The attempt's effect and the records of its completion are kept together, or neither is."""
         worker, outcomes, taken = transaction.worker, list[Outcome](), list[NewRun | Write]()
 
-        def work(connection: Any) -> NewRun | Write | None:
+        def work(connection: Any) -> None:
             outcomes.append(transaction.work(connection))
+
+        def write() -> NewRun | Write | None:
             if outcomes[0].status != "completed":
                 return None
             transaction.report(outcomes[0])
-            write = worker.take()
-            if write is not None:
-                taken.append(write)
-            return write
+            kept = worker.take()
+            if kept is not None:
+                taken.append(kept)
+            return kept
 
         try:
-            is_kept = self._store.transact(work)
+            is_kept = self._store.transact(work, write)
         except SmfError as error:
             if taken:
                 self._lose([worker], error)

@@ -11,7 +11,7 @@ from statemachine_flow.engine.control import Until, cleaned
 from statemachine_flow.engine.copies import entries_of
 from statemachine_flow.engine.core import Core
 from statemachine_flow.engine.view import Event, Run, event_of
-from statemachine_flow.journal import Record, verified
+from statemachine_flow.journal import Record, require_end, verified
 
 EventListener = Callable[[Event], None]
 
@@ -135,10 +135,11 @@ class Operations:
 
         Raises:
             NotFoundError: no such run.
-            StoreError: `store.corrupt`: a record fails its checksum.
+            StoreError: `store.corrupt`: a record fails its checksum, or the last ones are gone.
         """
-        self._core.row(run_id)
-        return checkpoints_of(run_id, self._core.store.records(run_id))
+        written, records = self._core.row(run_id).seq, self._core.store.records(run_id)
+        require_end(run_id, len(records), written)
+        return checkpoints_of(run_id, records)
 
     async def restore(
         self,

@@ -12,7 +12,7 @@ import errno
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Set as AbstractSet
 from pathlib import Path
 from typing import Final
 
@@ -32,13 +32,16 @@ _HERE: Final = -100
 _NO_REPLACE: Final = 1
 
 
-def back_up(path: Path, target: Path, prepare: Callable[[apsw.Connection], None] = lambda _: None) -> None:
+def back_up(
+    path: Path, target: Path, prepare: Callable[[apsw.Connection], AbstractSet[str]] = lambda _: frozenset()
+) -> None:
     """Copy the store at `path` to `target`.
 
     Args:
         path: absolute.
         target: absolute; nothing may be there.
-        prepare: may change the copy before it is checked, and raises if it is not as it should be.
+        prepare: may change the copy before it is checked, and raises if it is not as it should be; gives the blobs that
+            the copy needs.
 
     Raises:
         StoreError: `store.exists`; `store.corrupt` if the copy fails a check; `store.full`, `store.io`. There is no
@@ -50,8 +53,7 @@ def back_up(path: Path, target: Path, prepare: Callable[[apsw.Connection], None]
         os.close(handle)
         new = Path(name)
         try:
-            _copy(path, new, prepare)
-            _copy_blobs(path, target)
+            _copy_blobs(path, target, _copy(path, new, prepare))
             sync_file(new)
             _give_name(new, target)
             sync_folder(target.parent)
@@ -63,23 +65,31 @@ def back_up(path: Path, target: Path, prepare: Callable[[apsw.Connection], None]
         raise store_error(error, f"backup of {path} to {target}") from error
 
 
-def make_independent(copy: apsw.Connection) -> None:
+def make_independent(copy: apsw.Connection) -> set[str]:
     """Make a copy a store of its own: nobody owns its runs, and whoever owned them may not write to it.
+
+    Returns:
+        The blobs that its journals name.
 
     Raises:
         StoreError: `store.corrupt`: a run of it is not as it was written.
     """
     add_seal(copy)
     copy.execute("BEGIN IMMEDIATE")
+    blobs = set[str]()
     for number, run_id, seq, is_whole in copy.execute(SQL["extents"]).fetchall():
         records = verified(str(run_id), (Record(*values) for values in copy.execute(SQL["journal"], (number,))), None)
         if not is_whole or len(records) != seq:
             raise StoreError("its row and its journal differ", kind="store.corrupt", run=str(run_id))
+        # Most records name none, and decoding all of them would take longer than the copy.
+        named = (getattr(record.decode(), "blob", None) for record in records if b"blob" in record.data)
+        blobs.update(digest for digest in named if digest is not None)
     copy.execute("UPDATE runs SET owner = NULL, epoch = epoch + 1, seal = 0")
     copy.execute("DELETE FROM beats")
     seal_all(copy)
     name_store(copy)
     copy.execute("COMMIT")
+    return blobs
 
 
 def _require_free(path: Path, target: Path) -> None:
@@ -90,7 +100,7 @@ def _require_free(path: Path, target: Path) -> None:
         )
 
 
-def _copy(path: Path, new: Path, prepare: Callable[[apsw.Connection], None]) -> None:
+def _copy(path: Path, new: Path, prepare: Callable[[apsw.Connection], AbstractSet[str]]) -> AbstractSet[str]:
     with (
         contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as source,
         contextlib.closing(apsw.Connection(str(new))) as copy,
@@ -102,10 +112,11 @@ def _copy(path: Path, new: Path, prepare: Callable[[apsw.Connection], None]) -> 
                 backup.step(-1)  # all of it under one read lock: a single moment, which no writer waits for
             for setting in ("trusted_schema = OFF", "journal_mode = DELETE", "synchronous = FULL"):
                 copy.execute(f"PRAGMA {setting}")
-            prepare(copy)
+            needed = prepare(copy)
             require_whole(copy, path)
         except apsw.Error as error:
             raise store_error(error, f"backup of {path}", copy.system_errno) from error
+    return needed
 
 
 def require_whole(connection: apsw.Connection, path: Path) -> None:
@@ -124,7 +135,7 @@ def require_whole(connection: apsw.Connection, path: Path) -> None:
         raise StoreError(f"{path} is damaged: {found[0]}", kind="store.corrupt", hint="`smf verify` says more")
 
 
-def _copy_blobs(path: Path, target: Path) -> None:
+def _copy_blobs(path: Path, target: Path, needed: AbstractSet[str]) -> None:
     """Every blob that the copy names is there: it was durable before the commit that names it."""
     source = BlobFolder(path.with_name(f"{path.name}.blobs"))
     blobs = BlobFolder(target.with_name(f"{target.name}.blobs"))
@@ -133,6 +144,8 @@ def _copy_blobs(path: Path, target: Path) -> None:
         spill = blobs.open()
         spill.write(data)
         spill.finish()
+    for digest in sorted(needed):
+        blobs.require(digest)
 
 
 def _give_name(new: Path, target: Path) -> None:

@@ -268,18 +268,21 @@ class Store(Protocol):
         """
         ...
 
-    def transact(self, work: Callable[[Any], NewRun | Write | None]) -> bool:
+    def transact(self, work: Callable[[Any], object], write: Callable[[], NewRun | Write | None]) -> bool:
         """Keep a write together with what else is done in its transaction.
 
         Args:
             work: given the store's connection, on which it may change tables of its own, and begin or end no
-                transaction; what it returns is kept as by `commit`. If it returns None or raises, nothing is kept.
+                transaction.
+            write: called when that is done and can be kept; what it returns is kept as by `commit`. If it returns
+                None, or one of the two raises, nothing is kept.
 
         Returns:
             Whether the write was kept: False as for the runs that `commit` refuses, or if there was none.
 
         Raises:
             StoreError: the store has no connection that others could use.
+            StepError: what was done would keep everybody out of the store.
         """
         ...
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,17 +97,43 @@ class BlobFolder:
         """
         if len(digest) == hashlib.sha256().digest_size * 2 and digest.isalnum():
             with contextlib.suppress(OSError):
-                data = (self._folder / digest).read_bytes()
+                data = _read_regular(self._folder / digest)
                 if hashlib.sha256(data).hexdigest() == digest:
                     return data
-        raise StoreError(f"blob {digest[:80]} is missing or damaged", kind="store.corrupt")
+        raise _damaged(digest)
+
+    def require(self, digest: str) -> None:
+        """Refuse to do without a blob.
+
+        Raises:
+            StoreError: `store.corrupt`, there is no file of that name.
+        """
+        if not (self._folder / digest).is_file():
+            raise _damaged(digest)
 
     def digests(self) -> set[str]:
-        """The names of all blobs; there are none without a folder."""
+        """The names of all blobs; there are none without a folder.
+
+        Raises:
+            StoreError: `store.io`, the folder cannot be read.
+        """
         try:
             return {entry.name for entry in self._folder.iterdir() if not entry.name.startswith(".")}
         except FileNotFoundError:
             return set()
+        except OSError as error:
+            raise StoreError(f"{self._folder}: {error.strerror or error}", kind="store.io") from error
+
+
+def _read_regular(path: Path) -> bytes:
+    """The bytes of a plain file; a pipe that has its name is not waited for."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        return file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+
+
+def _damaged(digest: str) -> StoreError:
+    return StoreError(f"blob {digest[:80]} is missing or damaged", kind="store.corrupt")
 
 
 @final

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, NoReturn, final
@@ -67,6 +67,8 @@ class Database:
         self._lost: StoreError | None = None
         #: The files that have to stay where they are, with what tells them from others.
         self._places: dict[str, tuple[int, int] | None] = {}
+        #: The same for the file by which processes know of each other's locks, and of the end of the log.
+        self._shared: dict[str, tuple[int, int] | None] = {}
         is_new = prepare_file(path, create=not readonly)
         is_shared_ = is_shared(path.parent)
         self._journal_mode, self._level = ("delete", _EXTRA) if is_shared_ else ("wal", _SYNCHRONOUS[durability])
@@ -84,7 +86,8 @@ class Database:
             self._set_up(self._connection, readonly=readonly)
             if not readonly and os.name == "posix":  # elsewhere a file that is open cannot be moved
                 self._places = {str(path): found, f"{path}-wal": identity_of(f"{path}-wal")}
-                self._require_in_place()
+                self._shared = {f"{path}-shm": identity_of(f"{path}-shm")}
+                self._require_in_place(self._places)
         except (apsw.Error, UnicodeDecodeError) as error:
             translated = self._translated(error)
             self.close()
@@ -97,7 +100,15 @@ class Database:
         connection.set_busy_timeout(BUSY_SECONDS * 1000)
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        is_empty = not readonly and self._is_empty()
+        # The mark first: it is made when the tables are there.
+        has_mark, is_empty = Path(f"{self.path}-mark").exists(), self._is_empty()
+        if is_empty and has_mark:
+            raise StoreError(
+                f"all that was committed to {self.path} was in its log, and that was removed or cut off",
+                kind="store.lost_tail",
+                hint=f"put back {self.path.name}-wal, or a backup; or remove {self.path.name}-mark to begin anew",
+            )
+        is_empty = is_empty and not readonly
         version = SCHEMA_VERSION if is_empty else self._identify()  # before any setting that would write
         self._settle(readonly=readonly)
         if is_empty:
@@ -193,8 +204,10 @@ class Database:
     ) -> None:
         try:
             if error is None:
+                # Who does not share it writes over what others committed, so this is asked before.
+                self._require_in_place(self._shared)
                 self.run("COMMIT")
-                self._require_in_place()
+                self._require_in_place(self._places)
             else:
                 self._roll_back()
         except apsw.Error as failure:
@@ -225,9 +238,19 @@ class Database:
             finally:
                 self.run(f"PRAGMA synchronous = {self._level[0]}")
 
-    def lent(self) -> AbstractContextManager[apsw.Connection]:
-        """The connection inside a transaction, for somebody who may use it for tables of their own."""
-        return lent(self._usable())
+    @contextmanager
+    def lent(self) -> Iterator[apsw.Connection]:
+        """The connection inside a transaction, for somebody who may use it for tables of their own, not close it."""
+        try:
+            with lent(self._usable()) as connection:
+                yield connection
+        except apsw.ConnectionClosedError:
+            self._lose(
+                StoreError(
+                    f"{self.name}: a step closed the connection it was lent",
+                    hint="leave it open, and open the store again",
+                )
+            )
 
     def read(self, sql: str, values: Any) -> list[Any]:
         """All rows of one reading statement."""
@@ -275,13 +298,13 @@ class Database:
             )
         return self._connection
 
-    def _require_in_place(self) -> None:
+    def _require_in_place(self, places: Mapping[str, tuple[int, int] | None]) -> None:
         """Refuse to go on with files that others no longer find: what is committed to them, nobody will see.
 
         Somebody replaced or removed the file, or opened and closed it by other means in this very process. That drops
         the locks of SQLite, and then another process may take the log away.
         """
-        for place, identity in self._places.items():
+        for place, identity in places.items():
             if identity_of(place) != identity:
                 self._lose(
                     StoreError(

@@ -129,7 +129,7 @@ class MemoryStore:
         for request in write.answered:
             self._requests.pop(request, None)
 
-    def transact(self, work: Callable[[Any], NewRun | Write | None]) -> bool:  # noqa: ARG002 - as in the contract
+    def transact(self, work: Callable[[Any], object], write: Callable[[], NewRun | Write | None]) -> bool:  # noqa: ARG002 - as in the contract
         """See `Store.transact`: there is no connection here."""
         raise StoreError(
             "a step with `transaction` needs a SQLite store", kind="store.io", hint="open the engine on a file"

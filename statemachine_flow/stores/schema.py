@@ -94,15 +94,22 @@ def require_own_schema(connection: apsw.Connection, path: Path) -> None:
     Raises:
         StoreError: `store.schema_mismatch`.
     """
+    if (why := foreign_to(connection)) is not None:
+        raise _mismatch(path, why)
+
+
+def foreign_to(connection: apsw.Connection) -> str | None:
+    """What in a file's schema keeps it from being a store of ours; None if nothing does."""
     expected, found = own_statements(), listed(connection)
     ours = {name: sql for _, name, table, sql in found if name in expected or table in _own_tables()}
     for name in expected.keys() | ours.keys():
         if expected.get(name) != ours.get(name):
             what = "is missing" if name not in ours else "is none of ours" if name not in expected else "was changed"
-            raise _mismatch(path, f"{name[:100]!r} {what}")
+            return f"{name[:100]!r} {what}"
     for kind, name, _, _ in found:
         if kind == "view" and (table := _table_read(connection, name)) is not None:
-            raise _mismatch(path, f"the view {name[:100]!r} reads {table!r}")
+            return f"the view {name[:100]!r} reads {table!r}"
+    return None
 
 
 def require_free_names(connection: apsw.Connection, path: Path, taken: Iterable[str]) -> None:

@@ -215,12 +215,13 @@ class SqliteStore:
         self._reached = number, write.epoch, seq
         return True
 
-    def transact(self, work: Callable[[Any], NewRun | Write | None]) -> bool:
+    def transact(self, work: Callable[[Any], object], write: Callable[[], NewRun | Write | None]) -> bool:
         """See `Store.transact`."""
         try:
             with self._database:
                 with self._database.lent() as connection:
-                    item = work(connection)
+                    work(connection)
+                item = write()
                 if item is None or not self._keep_all(*_parts(item)):
                     raise _NothingKept  # noqa: TRY301 - it rolls this very transaction back
         except _NothingKept:

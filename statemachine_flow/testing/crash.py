@@ -123,24 +123,24 @@ class CrashStore:
         self._owners.update(item.row.owner for item in batch if isinstance(item, NewRun) and item.row.owner)
         return self._write(", ".join(records_of(batch)) or "commit", lambda: self.inner.commit(batch))
 
-    def transact(self, work: Callable[[Any], NewRun | Write | None]) -> bool:
+    def transact(self, work: Callable[[Any], object], write: Callable[[], NewRun | Write | None]) -> bool:
         """See `Store.transact`; before the write all of it is done, and nothing is kept."""
         self.alive()
         self.writes += 1
         self.written.append("transaction")
         if self.writes != self._at:
-            return self.inner.transact(work)
+            return self.inner.transact(work, write)
         if self._when == "after":
-            self.inner.transact(work)
+            self.inner.transact(work, write)
         else:
             with contextlib.suppress(Died):
-                self.inner.transact(functools.partial(self._work_and_die, work))
+                self.inner.transact(work, functools.partial(self._write_and_die, write))
         if not self.dead:
             self.cut_off()
         raise Died
 
-    def _work_and_die(self, work: Callable[[Any], NewRun | Write | None], connection: Any) -> NewRun | Write | None:
-        work(connection)
+    def _write_and_die(self, write: Callable[[], NewRun | Write | None]) -> NewRun | Write | None:
+        write()
         self.cut_off()
         raise Died
 

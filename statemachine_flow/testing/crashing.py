@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any, Self, final
+from typing import Any, Self, final, get_args
 
 from statemachine_flow.builder import as_workflow
 from statemachine_flow.engine.asynchronous import WorkflowLike
@@ -68,9 +68,17 @@ class Crashes:
     ) -> Run:
         """Run a workflow in a process that dies at its n-th write, and go on with it in another one.
 
+        Args:
+            workflow: a workflow, or the path or text of a document.
+            inputs: by name.
+            at: which write, from 1.
+            when: whether the process dies `"before"` the write is kept, or `"after"`.
+
         Raises:
-            UsageError: it has fewer writes.
+            UsageError: it has fewer writes, or there is no such moment.
         """
+        if at < 1 or when not in get_args(When):
+            raise UsageError(f"a process cannot die {when} write {at}", hint='`at` counts from 1; "before" or "after"')
         checked, script = as_workflow(workflow), Script.of(self._script)
         script.check(checked, self._options.get("workflows"))
         places = Places(checked, self._options.get("workflows"))

@@ -110,7 +110,10 @@ def smf_clock() -> VirtualClock:
 
 @pytest.fixture
 def smf_script() -> dict[str, Any]:
-    """Outcomes by path, for bodies and people; a test fills it in, or has a fixture of its own with this name."""
+    """Outcomes by path; a test fills it in, or has a fixture of its own with this name.
+
+    They are of bodies; of people for `smf_crash` alone: with `smf_engine`, the test itself approves and signals.
+    """
     return {}
 
 

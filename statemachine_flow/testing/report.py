@@ -110,6 +110,8 @@ class Report:
         deaths = sum(point.number > 0 for point in failed)
         verdict = f"{deaths} of them end otherwise than" if deaths else "every one ends like"
         yield f"{self.workflow}: {self.writes} writes, {self.points} points of death, {verdict} the undisturbed run"
+        if deaths < len(failed):
+            yield "even undisturbed it does not end twice alike: only what it has in common is compared"
         for point in failed[:_SHOWN]:
             yield f"point {point.number}, {point}:"
             yield from (f"  {found}" for found in self.differences if found.point == point)

@@ -28,7 +28,8 @@ class SteppedEngine(Engine):
     """An `Engine` that works in the caller's thread, and only while a call lasts.
 
     Between two calls nothing happens and no time passes; inside a call time jumps to whatever comes next, so that a
-    retry after an hour takes no longer than one at once. Bodies that a script speaks of are answered from it.
+    retry after an hour takes no longer than one at once. Bodies that a script speaks of are answered from it; people
+    are not: for them the caller speaks, with `approve`, `reject` and `signal`.
 
     Args:
         store: stays open when the engine is closed.
@@ -86,6 +87,8 @@ class SteppedEngine(Engine):
     def _call(self, make: Callable[[AsyncEngine], Coroutine[Any, Any, T]]) -> T:
         if self._closed:
             raise UsageError("the engine is closed", kind="usage.closed")
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - `get_running_loop` raises where there is none
+            raise UsageError("the engine was called on an event loop", hint="call it from a plain function")
         self._player.script = Script.of(self.script)
         task = self._virtual.create_task(make(self._engine))
         try:

@@ -48,8 +48,8 @@ class _Acknowledging(CrashStore):
         self.acknowledged = journals(self.inner)
         return result
 
-    def transact(self, work: Any) -> bool:
-        is_kept = super().transact(work)
+    def transact(self, work: Any, write: Any) -> bool:
+        is_kept = super().transact(work, write)
         self.acknowledged = journals(self.inner)
         return is_kept
 

@@ -133,9 +133,9 @@ class _Acknowledging(CrashStore):
     def reject(self, write: Write, owner: Owner, at: int) -> None:
         self._write("reject", lambda: self.inner.reject(write, owner, at))
 
-    def transact(self, work: Callable[[Any], NewRun | Write | None]) -> bool:
+    def transact(self, work: Callable[[Any], object], write: Callable[[], NewRun | Write | None]) -> bool:
         with self._recorder.lock:
-            is_kept = super().transact(work)
+            is_kept = super().transact(work, write)
             self._states.append(contents(self._sqlite))
             return is_kept
 

@@ -165,6 +165,9 @@ def test_a_journal_that_lost_its_end_is_found(path: Path) -> None:
         connection.execute("DELETE FROM journal WHERE run = 2 AND seq > 3")
 
     assert [(one.run, one.seq) for one in damages(path)] == [("r2", 4)]
+    with Engine(path) as engine, pytest.raises(StoreError) as caught:
+        engine.checkpoints("r2")
+    assert caught.value.kind == "store.corrupt"
 
 
 @pytest.mark.parametrize("change", ["DELETE FROM definitions", "UPDATE definitions SET body = substr(body, 1, 40)"])

@@ -157,9 +157,13 @@ def test_case_61_a_folder_that_is_not_there_is_an_error(path: Path, tmp_path: Pa
 def test_case_61_a_name_that_was_taken_meanwhile_is_left_to_who_took_it(path: Path, target: Path) -> None:
     store = SqliteStore(path)
     store.commit([Author("r").new()])
-    taken: list[Path] = []
+
+    def take(_: apsw.Connection) -> set[str]:
+        _a_file(path, target)
+        return set()
+
     with pytest.raises(StoreError) as caught:
-        back_up(path, target, lambda _: taken.append(_a_file(path, target)))
+        back_up(path, target, take)
 
     assert caught.value.kind == "store.exists"
     assert (target.read_text(), names(target.parent)) == ("theirs", ["backup.db"])
@@ -212,11 +216,12 @@ def test_a_damaged_store_gives_no_backup(path: Path, target: Path, damage: str) 
     store.close()
 
 
-def test_a_damaged_blob_gives_no_backup(path: Path, target: Path) -> None:
+@pytest.mark.parametrize("damage", [lambda blob: blob.write_bytes(b"other"), Path.unlink])
+def test_a_damaged_blob_gives_no_backup(path: Path, target: Path, damage: Callable[[Path], object]) -> None:
     with Engine(path) as engine:
         engine.run(workflow())
         (blob,) = Path(f"{path}.blobs").iterdir()
-        blob.write_bytes(b"other")
+        damage(blob)
         with pytest.raises(StoreError) as caught:
             engine.backup(target)
 

@@ -258,3 +258,26 @@ def test_case_66_a_blob_that_is_not_what_its_name_says_is_corruption(folder: Pat
 
     assert caught.value.kind == "store.corrupt"
     assert digest in caught.value.message
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and pipes of POSIX")
+@pytest.mark.parametrize(
+    "put", [os.mkfifo, os.mkdir, lambda place: place.symlink_to(__file__)], ids=["pipe", "folder", "link"]
+)
+def test_what_is_no_plain_file_is_no_blob_and_is_not_waited_for(folder: Path, put: Callable[[Path], None]) -> None:
+    blobs = BlobFolder(folder)
+    spill = blobs.open()
+    spill.write(Path(__file__).read_bytes())
+    digest = spill.finish()
+    (folder / digest).unlink()
+    put(folder / digest)
+    with pytest.raises(StoreError, match="missing or damaged") as caught:
+        blobs.read(digest)
+
+    assert caught.value.kind == "store.corrupt"
+
+
+def test_a_file_in_the_place_of_the_folder_is_told_of(folder: Path) -> None:
+    folder.write_text("no folder")
+    with pytest.raises(StoreError, match=folder.name):
+        BlobFolder(folder).digests()

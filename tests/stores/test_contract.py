@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from statemachine_flow.errors import StoreError, UsageError
+from statemachine_flow.errors import StepError, StoreError, UsageError
 from statemachine_flow.journal import (
     Created,
     Data,
@@ -558,6 +558,10 @@ def insert(connection: Any) -> None:
     connection.execute("INSERT INTO mine VALUES (1)")
 
 
+def nothing() -> None:
+    """No write."""
+
+
 def inserted(store: Store) -> int:
     """How often `insert` was kept."""
     counted: list[int] = []
@@ -566,7 +570,7 @@ def inserted(store: Store) -> int:
         connection.execute("CREATE TABLE IF NOT EXISTS mine (x)")
         counted.append(next(iter(connection.execute("SELECT count(*) FROM mine")))[0])
 
-    assert store.transact(count) is False
+    assert store.transact(count, nothing) is False
     return counted[0]
 
 
@@ -575,7 +579,7 @@ def test_a_store_without_a_connection_says_so_and_calls_nothing() -> None:
     store = MemoryStore()
 
     with pytest.raises(StoreError):
-        store.transact(called.append)
+        store.transact(called.append, nothing)
     assert called == []
 
 
@@ -583,17 +587,13 @@ def test_a_write_is_kept_together_with_what_else_is_done(sqlite: Store) -> None:
     author = Author("r")
     sqlite.commit([author.new()])
 
-    def work(connection: Any) -> Write:
-        insert(connection)
-        return author.note()
-
-    assert sqlite.transact(work)
-    assert sqlite.transact(work)
+    assert sqlite.transact(insert, author.note)
+    assert sqlite.transact(insert, author.note)
     assert (inserted(sqlite), seqs(sqlite, "r")) == (2, [1, 2, 3, 4])
 
 
 def test_a_new_run_may_be_kept_in_a_transaction(sqlite: Store) -> None:
-    assert sqlite.transact(lambda _: Author("r").new())
+    assert sqlite.transact(lambda _: None, Author("r").new)
     assert sqlite.row("r") is not None
 
 
@@ -602,28 +602,24 @@ def test_of_a_write_that_is_refused_nothing_is_kept_nor_of_what_else_was_done(sq
     sqlite.commit([author.new()])
     author.epoch = 2
 
-    def work(connection: Any) -> Write:
-        insert(connection)
-        return author.note()
-
-    assert not sqlite.transact(work)
+    assert not sqlite.transact(insert, author.note)
     assert (inserted(sqlite), seqs(sqlite, "r")) == (0, [1, 2])
 
 
 def test_a_transaction_without_a_write_keeps_nothing(sqlite: Store) -> None:
-    assert not sqlite.transact(insert)
+    assert not sqlite.transact(insert, nothing)
     assert inserted(sqlite) == 0
 
 
 def test_an_error_inside_a_transaction_comes_out_and_nothing_is_kept(sqlite: Store) -> None:
     author = Author("r")
 
-    def work(connection: Any) -> Write:
+    def work(connection: Any) -> None:
         insert(connection)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        sqlite.transact(work)
+        sqlite.transact(work, author.new)
     assert inserted(sqlite) == 0
     assert sqlite.commit([author.new()]) == []
 
@@ -651,9 +647,68 @@ def test_what_belongs_to_the_store_is_out_of_reach_in_a_transaction(sqlite: Stor
     sqlite.commit([author.new()])
 
     with pytest.raises(Exception, match="not authorized"):
-        sqlite.transact(lambda connection: connection.execute(statement))
+        sqlite.transact(lambda connection: connection.execute(statement), author.note)
     assert sqlite.commit([author.note()]) == []
     assert sqlite.row("r").state == "running"  # type: ignore[union-attr]  # it is there
+
+
+#: What shows only behind a transaction: committed, it would keep everybody out of the store, or end the run's owner.
+SPOILS = {
+    "CREATE VIEW v AS SELECT id FROM runs": "the view 'v' reads 'runs'",
+    "CREATE TABLE a (x REFERENCES b (y) DEFERRABLE INITIALLY DEFERRED); CREATE TABLE b (y PRIMARY KEY);"
+    "INSERT INTO a VALUES (1)": "a foreign key names a row that is not there",
+    "UPDATE sqlite_sequence SET seq = 0": "sqlite_sequence was changed",
+    "DELETE FROM sqlite_sequence": "sqlite_sequence was changed",
+}
+
+
+@pytest.mark.parametrize("statements", SPOILS)
+def test_what_would_keep_others_out_of_the_store_is_undone(sqlite: Store, tmp_path: Path, statements: str) -> None:
+    author = Author("r")
+    sqlite.commit([author.new()])
+    sqlite.request("r", "pause", "", "", 1)
+
+    with pytest.raises(StepError, match=SPOILS[statements]):
+        sqlite.transact(lambda connection: connection.execute(statements), author.note)
+    assert sqlite.transact(lambda _: None, author.note)
+    SqliteStore(tmp_path / "lent.db").close()
+
+
+def test_a_lent_connection_that_was_closed_is_told_of_and_nothing_is_kept(sqlite: Store, tmp_path: Path) -> None:
+    author = Author("r")
+    sqlite.commit([author.new()])
+
+    def close(connection: Any) -> None:
+        insert(connection)
+        connection.close()
+
+    with pytest.raises(StoreError, match="a step closed the connection it was lent"):
+        sqlite.transact(close, author.note)
+    with pytest.raises(StoreError, match="a step closed the connection it was lent"):
+        sqlite.row("r")
+    again = SqliteStore(tmp_path / "lent.db")
+    assert (inserted(again), seqs(again, "r")) == (0, [1, 2])
+    again.close()
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "CREATE VIEW v AS SELECT 1 FROM counted",
+        "DROP TABLE counted",
+        "ALTER TABLE counted RENAME TO other",
+        "CREATE TRIGGER t AFTER INSERT ON counted BEGIN DELETE FROM counted; END; INSERT INTO counted VALUES (7)",
+        "CREATE VIRTUAL TABLE texts USING fts5 (x); INSERT INTO texts VALUES ('words')",
+    ],
+)
+def test_tables_of_users_may_be_changed_as_they_like(sqlite: Store, tmp_path: Path, statements: str) -> None:
+    author = Author("r")
+    sqlite.commit([author.new()])
+    counted = "CREATE TABLE counted (x INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO counted VALUES (5)"
+    sqlite.transact(lambda connection: connection.execute(counted), author.note)
+
+    assert sqlite.transact(lambda connection: connection.execute(statements), author.note)
+    SqliteStore(tmp_path / "lent.db").close()
 
 
 # --- blobs

@@ -155,7 +155,7 @@ def test_an_older_copy_put_back_is_noticed(path: Path, tmp_path: Path) -> None:
     [
         lambda store: store.claim("r", 1, OTHER),
         lambda store: store.request("r", "pause", "ann", "", 1),
-        lambda store: store.transact(lambda _: Author("other").new()),
+        lambda store: store.transact(lambda _: None, Author("other").new),
     ],
     ids=["a claim", "a request", "a transaction"],
 )
@@ -247,6 +247,24 @@ def test_case_51_a_log_of_another_store_is_refused_and_not_merged(path: Path, tm
     Path(f"{path}-shm").unlink(missing_ok=True)
     store = SqliteStore(path)
     assert [row.id for row in store.rows(RunFilter())] == ["mine"]
+    store.close()
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_store_that_lost_all_it_had_with_its_log_is_known_and_not_begun_anew(path: Path, readonly: bool) -> None:
+    """Before the first checkpoint there is nothing in the file itself."""
+    store = SqliteStore(path)
+    store.commit([Author("r").new()])
+    store.close()
+    log, before = wal(path).read_bytes(), path.read_bytes()
+    wal(path).unlink()
+    Path(f"{path}-shm").unlink()
+
+    assert refused(path, readonly=readonly).kind == "store.lost_tail"
+    assert (path.read_bytes(), wal(path).exists() and wal(path).stat().st_size) == (before, 0)
+    wal(path).write_bytes(log)
+    store = SqliteStore(path)
+    assert [row.id for row in store.rows(RunFilter())] == ["r"]
     store.close()
 
 

@@ -180,13 +180,15 @@ GONE: dict[str, Callable[[Path], object]] = {
     "replaced": _replace,
     "log deleted": lambda path: Path(f"{path}-wal").unlink(),
     "log replaced": lambda path: _replace(Path(f"{path}-wal")),
+    "shared memory deleted": lambda path: Path(f"{path}-shm").unlink(),
+    "shared memory replaced": lambda path: _replace(Path(f"{path}-shm")),
     "folder renamed": lambda path: path.parent.rename(path.parent.with_name("moved")),
 }
 WRITES: dict[str, Callable[[SqliteStore, Author], object]] = {
     "a commit": lambda store, author: store.commit([author.note()]),
     "a claim": lambda store, _: store.claim("r", 1, OTHER),
     "a request": lambda store, _: store.request("r", "pause", "", "", 1),
-    "a transaction": lambda store, author: store.transact(lambda _: author.note()),
+    "a transaction": lambda store, author: store.transact(lambda _: None, author.note),
     "a release": lambda store, _: store.release("r", 1),
 }
 
@@ -207,6 +209,29 @@ def test_case_59_nothing_is_acknowledged_that_others_will_not_find(tmp_path: Pat
             use()
         assert again.value.kind == "store.moved"
     store.close()
+
+
+def test_what_another_process_was_told_outlives_a_lost_shared_memory(tmp_path: Path) -> None:
+    """With shared memory of its own, the first process would write over what the second one committed."""
+    path = tmp_path / "runs.db"
+    store, author = SqliteStore(path), Author("r")
+    store.commit([author.new()])
+    Path(f"{path}-shm").unlink()
+    code = """if True:
+        import sys
+        from statemachine_flow.stores.sqlite import SqliteStore
+        from tests.stores.test_contract import Author
+        SqliteStore(sys.argv[1]).commit([Author("other").new()])
+    """
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, cwd=Path(__file__).parents[2])
+    with pytest.raises(StoreError) as caught:
+        store.commit([author.note()])
+
+    assert caught.value.kind == "store.moved"
+    store.close()
+    again = SqliteStore(path)
+    assert [row.id for row in again.rows(RunFilter())] == ["other", "r"]
+    again.close()
 
 
 #: A stranger that opens and closes the file with SQLite as it comes, which removes the log if no lock is in its way.

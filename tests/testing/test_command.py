@@ -45,9 +45,25 @@ def test_a_difference_is_exit_1_with_the_command_that_finds_it_again(
     assert main(["rehearse", "pay.toml", "--script", "script.toml", "--rows", "0", "--seed", "7"]) == 1
 
     out = capsys.readouterr().out
+    assert "even undisturbed it does not end twice alike" in out
     assert 'count: outputs is {"n": 2}, not {"n": 1}' in out
     assert f"again: smf rehearse {folder}/pay.toml --seed 7 --point 0" in out
     assert not (folder / ".smf").exists()
+
+
+def test_what_a_module_remembers_dies_with_its_process(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "remembering.py").write_text(
+        "pages = {}\ndef fetch():\n    pages['a'] = 1\ndef count():\n    return len(pages)\n"
+    )
+    (folder / "scraper.toml").write_text(
+        'dsl = "1"\nname = "scraper"\n[steps]\nfetch = { call = "remembering:fetch" }\n'
+        'count = { needs = ["fetch"], call = "remembering:count" }\n'
+    )
+    assert main(["rehearse", "scraper.toml", "--rows", "0"]) == 1
+
+    out = capsys.readouterr().out
+    assert "count: output is 0, not 1" in out
+    assert "point 0" not in out
 
 
 def test_no_difference_is_exit_0_and_json_says_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,7 +106,7 @@ def test_a_transaction_is_kept_with_its_effect_or_not_at_all(tmp_path: Path, whe
         if connection.table_exists(None, "seats"):
             seen.extend(connection.execute("SELECT n FROM seats"))
 
-    inner.transact(look)
+    inner.transact(look, lambda: None)
     assert (calls, len(seen)) == ([1], rows)
     loop.bury()
     inner.close()

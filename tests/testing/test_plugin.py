@@ -17,6 +17,7 @@ pytest_plugins = ["pytester"]
 Run = Callable[..., pytest.RunResult]
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = """
+import asyncio
 import pytest
 import statemachine_flow as smf
 
@@ -52,6 +53,17 @@ def test_engine(smf_engine, smf_clock, smf_script):
     smf_engine.approve(run.id, "gate", choice="yes")
     assert smf_engine.wait(run.id).steps["pay"].output == 7
 
+@pytest.mark.parametrize("death", [{"at": 0}, {"at": -1}, {"at": 1, "when": "during"}])
+def test_a_death_that_cannot_be_is_an_error(smf_crash, death):
+    with pytest.raises(smf.errors.UsageError, match="cannot die"):
+        smf_crash(smf.Workflow("empty"), **death)
+
+def test_an_engine_in_a_loop_says_what_to_do(smf_engine):
+    async def main():
+        smf_engine.list()
+    with pytest.raises(smf.errors.UsageError, match="call it from a plain function"):
+        asyncio.run(main())
+
 def test_between_calls_nothing_happens(smf_engine, smf_clock):
     workflow = smf.Workflow("night")
     workflow.wait("night", for_="12h")
@@ -75,7 +87,7 @@ def test_a_stuck_run_is_told_and_leaves_nothing(smf_engine):
         smf_engine.run(workflow)
 """)
 
-    result.assert_outcomes(passed=4)
+    result.assert_outcomes(passed=8)
 
 
 def test_a_process_dies_at_a_write_and_another_goes_on(run: Run) -> None:

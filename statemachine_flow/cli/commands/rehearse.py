@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -14,6 +16,9 @@ from statemachine_flow.cli.inputs import read_inputs
 from statemachine_flow.cli.options import TEXT, common_options, examples
 from statemachine_flow.cli.output import sanitize, to_json, write
 from statemachine_flow.testing.rehearsal import rehearse
+
+#: Folders of what is installed, which no workflow owns.
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 
 
 @click.command(
@@ -57,11 +62,14 @@ def command(  # noqa: PLR0913 - what a rehearsal may be told
 
     The workflow is run in memory, on a clock where waiting takes no time: undisturbed, then with a death right before
     and right after each of its writes. What the script says nothing of is carried out for real, each time again, but
-    for steps that are at_most_once, of which it has to speak. The exit code is 1 if anything ends otherwise.
+    for steps that are at_most_once, of which it has to speak. Modules beside the document are imported again after each
+    death: what they held in variables is gone. The exit code is 1 if anything ends otherwise.
     """
     workflow = load(Path(file))
     inputs = read_inputs(workflow.definition, source, pairs)
     add_import_folders(workflow.origin)
+    before = frozenset(sys.modules)
+    folders = [Path.cwd(), *([Path(workflow.origin).parent] if workflow.origin else [])]
     report = rehearse(
         workflow,
         inputs,
@@ -70,8 +78,19 @@ def command(  # noqa: PLR0913 - what a rehearsal may be told
         rows=rows,
         point=point,
         store="sqlite" if is_sqlite else None,
+        reset=lambda: _forget(before, folders),
+        forget=lambda: _forget(before, folders),
         is_careful=True,
         **engine_arguments,
     )
     write(to_json(report.data()) if as_json else "\n".join(map(sanitize, str(report).splitlines())))
     return Exit.OK if report.ok and not (strict and report.undeclared) else Exit.FAILED
+
+
+def _forget(before: frozenset[str], folders: list[Path]) -> None:
+    """Have modules of the workflow's own folders imported again, so that what they remember dies with the process."""
+    for name, module in list(sys.modules.items()):
+        place = Path(os.path.abspath(getattr(module, "__file__", None) or os.devnull))  # noqa: PTH100 - keeps links
+        is_installed = name.partition(".")[0] == "statemachine_flow" or not _INSTALLED.isdisjoint(place.parts)
+        if name not in before and not is_installed and any(place.is_relative_to(folder) for folder in folders):
+            del sys.modules[name]
