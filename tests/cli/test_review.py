@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from statemachine_flow import Engine, Workflow
 from statemachine_flow.stores import open_store
-from statemachine_flow.stores.base import Owner
+from statemachine_flow.stores.base import Beat, Owner
 
 KIT = """
 import asyncio
@@ -175,6 +176,7 @@ def owned_elsewhere(path: Path) -> None:
     row = store.row("r1")
     assert row is not None
     assert store.claim("r1", row.epoch, ELSEWHERE)
+    store.beat(Beat(ELSEWHERE.nonce, 1, time.time_ns() // 1000, 0.0), {"r1": row.epoch + 1})
     store.close()
 
 

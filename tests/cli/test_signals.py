@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sqlite3
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from statemachine_flow.stores import open_store
+from statemachine_flow.stores.base import Beat, Owner
 from tests.cli.conftest import Smf, Start, step_began
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and FIFOs")
@@ -225,8 +227,11 @@ def test_take_over_is_for_owners_on_hosts_that_are_gone(start: Start, folder: Pa
     running.kill()
     running.communicate()
     (folder / "deaf.py").write_text("def block():\n    return 1\n")
-    with contextlib.closing(sqlite3.connect(folder / "my.db")) as database, database:
-        database.execute("UPDATE runs SET owner = json_set(owner, '$.host', 'elsewhere')")
+    with contextlib.closing(open_store(folder / "my.db")) as store:
+        row = store.row("r1")
+        assert row is not None
+        assert store.claim("r1", row.epoch, Owner("elsewhere", "boot", 7, "then", "nonce"))
+        store.beat(Beat("nonce", 1, time.time_ns() // 1000, 0.0), {"r1": row.epoch + 1})  # it lives
     refused = process("resume", "r1", "--db", "my.db")
     taken = process("resume", "r1", "--db", "my.db", "--take-over")
 

@@ -8,8 +8,11 @@ import click
 
 from statemachine_flow.cli.actor import actor
 from statemachine_flow.cli.carry import add_import_folders, carry, engine_options, errand_of
+from statemachine_flow.cli.describe import is_elsewhere, owner_text
 from statemachine_flow.cli.options import by_option, common_options, db_option, examples, reason_option, run_argument
+from statemachine_flow.cli.output import sanitize, say
 from statemachine_flow.cli.stores import working_engine
+from statemachine_flow.cli.times import span
 
 
 @click.command("resume", epilog=examples("smf resume @last", "smf resume 0199c3 --strict"))
@@ -39,6 +42,11 @@ def command(
     with working_engine(db, strict_code=strict, **engine_arguments) as engine:
         found = engine.get(engine.find(run))
         add_import_folders(found.origin)
+        if found.owner is not None and is_elsewhere(found.owner) and not take_over:
+            seconds = span(found.owner.lease)
+            say(
+                f"{sanitize(owner_text(found.owner))}: if it gives no sign of life for {seconds}, the run is taken over"
+            )
         return carry(
             engine,
             errand_of(found, db),
