@@ -53,7 +53,8 @@ COMMANDS = {
     "test": PYTEST,
     "check": [],
     "bench": [str(PYTHON), "benchmarks/run.py"],
-    "soak": [*PYTEST, "-m", "soak", "tests"],
+    # Long by nature: what hangs in an ordinary test is at work here.
+    "soak": [*PYTEST, "-m", "soak", "--timeout=7200", "-o", "faulthandler_timeout=0"],
 }
 #: What `check` runs first, one command each.
 TOOLS = ("ruff format --check .", "ruff check --output-format=concise .", "mypy", "lint-imports --no-logo")
