@@ -12,7 +12,7 @@ from statemachine_flow.engine.lease import Heart, Observer
 from statemachine_flow.engine.owner import is_alive, new_owner, retire
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import ConflictError, SmfError
-from statemachine_flow.lifecycle import RunState
+from statemachine_flow.lifecycle import RUN_AT_REST, RunState
 from statemachine_flow.stores.base import RunRow, Store, Write
 
 
@@ -67,13 +67,13 @@ class Ownership:
         return row.epoch + 1
 
     def give_back(self, row: RunRow, epoch: int) -> None:
-        """Undo a claim: the run has the owner it had, for one that is gone is what a recovery looks for.
+        """Undo a claim: unless it is at rest, a run has the owner it had, for one that is gone is what a recovery seeks.
 
         Args:
             row: the run as it was claimed.
             epoch: what the claim gave.
         """
-        if row.owner is None or row.owner == self.me:
+        if row.owner is None or row.owner == self.me or row.state in RUN_AT_REST:
             self._store.release(row.id, epoch)
         else:
             self._store.claim(row.id, epoch, row.owner)

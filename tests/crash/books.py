@@ -105,7 +105,7 @@ class Books:
         """Nobody owns anything, nothing is left to be answered, and no run is left behind."""
         assert not self.store.requests()
         for row in self.store.rows(_MANY):
-            assert row.owner is None
+            assert row.owner is None, row
             assert row.state in RUN_AT_REST, f"{row.id} was left {row.state}"
 
     def changes(self) -> Counter[tuple[str, str, str | None]]:
