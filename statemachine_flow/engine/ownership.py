@@ -67,7 +67,7 @@ class Ownership:
         return row.epoch + 1
 
     def give_back(self, row: RunRow, epoch: int) -> None:
-        """Undo a claim: unless it is at rest, a run has the owner it had, for one that is gone is what a recovery seeks.
+        """Undo a claim: a run that is not at rest has the owner it had, so that a recovery finds it.
 
         Args:
             row: the run as it was claimed.
