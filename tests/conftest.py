@@ -6,6 +6,9 @@ import pytest
 
 pytest.register_assert_rewrite("tests.engine.harness")
 
-# Under `nohup` the tests, and every `smf` they start, would inherit an ignored SIGHUP, which `smf` rightly respects.
+# Under `nohup`, and behind the `&` of a script, the tests and every `smf` they start would inherit ignored signals,
+# which `smf` rightly respects.
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
