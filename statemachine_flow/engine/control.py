@@ -51,6 +51,8 @@ async def resume(
     if row.owner is not None and not take_over:
         await until_known(core, row.owner)
     worker = await hold(core, run_id, take_over=take_over, listener=listener)
+    if worker.fold.state in RUN_AT_REST:  # somebody else brought it there meanwhile
+        _require_resumable(core.row(run_id))
     require_certain(worker)
     if worker.fold.state == RunState.PAUSED:
         require_room(worker.decider)

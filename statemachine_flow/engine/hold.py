@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from statemachine_flow.engine.owner import is_here, shares_clock
+from statemachine_flow.engine.owner import is_here, is_mine, shares_clock
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import SmfError
 from statemachine_flow.executors.orphans import mark_of, reap
@@ -39,7 +39,8 @@ def _marks_left(core: Core, run_id: str, *, take_over: bool) -> set[str]:
         return marks
     if not take_over and not core.ownership.is_left(row):
         return marks
-    if is_here(row.owner) and shares_clock(row.owner):
+    # What an engine of this very process started ends with its attempts, which this process has cancelled itself.
+    if is_here(row.owner) and shares_clock(row.owner) and not is_mine(row.owner):
         marks |= set(mark_of(row.owner.nonce, run_id).values())
     with contextlib.suppress(SmfError):  # a damaged journal is told of by whoever takes hold of the run
         for child in core.load(row)[1].steps.values():

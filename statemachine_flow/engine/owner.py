@@ -79,8 +79,12 @@ def was_killed(owner: Owner) -> bool:
     """
     if not is_here(owner):
         return True
-    is_mine = owner.pid == os.getpid() and owner.started == _started(owner.pid)
-    return owner.boot == _boot_id() and not is_mine and not is_alive(owner)
+    return owner.boot == _boot_id() and not is_mine(owner) and not is_alive(owner)
+
+
+def is_mine(owner: Owner) -> bool:
+    """Whether the owner is, or was, an engine of this very process."""
+    return is_here(owner) and owner.pid == os.getpid() and owner.started == _started(owner.pid)
 
 
 def is_own(owner: Owner) -> bool:

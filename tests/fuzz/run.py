@@ -10,11 +10,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import atheris
-
 
 def main(target: str, seconds: str) -> None:
     """Fuzz one target for some time, beginning with its seeds."""
+    import atheris  # noqa: PLC0415 - an extra, which most who collect this file have not
+
     with atheris.instrument_imports(include=["statemachine_flow"]):
         from tests.fuzz.seeds import seeds  # noqa: PLC0415 - what is to be watched is imported inside
         from tests.fuzz.targets import TARGETS  # noqa: PLC0415 - as above

@@ -46,7 +46,7 @@ class Trap:
             return
         first = str(arguments[0]) if arguments else ""
         is_ours = event == "import" and first.startswith("statemachine_flow.")
-        is_store = event == "open" and first.startswith(self.folder)
+        is_store = event in {"open", "os.chmod"} and first.startswith(self.folder)
         is_reader = event == "exec" and getattr(arguments[0], "co_filename", "").startswith(READERS)
         if not is_ours and not is_store and not is_reader:
             self.caught.append(f"{event} {first[:200]}")
