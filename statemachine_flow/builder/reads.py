@@ -64,10 +64,9 @@ def with_needs(steps: Steps, *, is_states: bool = False) -> tuple[dict[str, dict
     for step_id, step in steps.items():
         done = finished[step_id] = dict(step)
         reads = _read_by(step) | _finish_inside(done)
-        outer |= reads - steps.keys()
-        needs = dict.fromkeys(
-            [*done.get("needs", ()), *([] if is_states else sorted(reads & steps.keys() - {step_id}))]
-        )
+        outer.update(read for read in reads if read not in steps)
+        beside = [] if is_states else [read for read in sorted(reads) if read in steps and read != step_id]
+        needs = dict.fromkeys([*done.get("needs", ()), *beside])
         if needs:
             done["needs"] = list(needs)
     return finished, outer

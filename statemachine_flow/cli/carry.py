@@ -27,6 +27,7 @@ from statemachine_flow.cli.times import span
 from statemachine_flow.cli.waiting import uncertain_lines, waiting_lines
 from statemachine_flow.engine.length import MAX_RECORDS
 from statemachine_flow.engine.operations import EventListener
+from statemachine_flow.engine.patience import WRITE_TIMEOUT
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.view import Run
 from statemachine_flow.errors import ConflictError, StoreError, UsageError
@@ -87,6 +88,14 @@ _ENGINE_OPTIONS: Final = (
         help="How many records the run's journal may have before it is paused.",
     ),
     click.option(
+        "--write-timeout",
+        metavar="DURATION",
+        type=DURATION,
+        default=f"{WRITE_TIMEOUT:g}s",
+        show_default=True,
+        help="How long what has finished is held while the store is full, locked or fails.",
+    ),
+    click.option(
         "--pass-env",
         metavar="NAME",
         multiple=True,
@@ -113,6 +122,7 @@ def engine_options(command: _F) -> _F:
         pass_env: tuple[str, ...],
         grace: float,
         max_records: int,
+        write_timeout: float,
         agents: tuple[str, ...],
         workflows: tuple[str, ...],
         poison_after: int,
@@ -123,6 +133,7 @@ def engine_options(command: _F) -> _F:
             "pass_env": pass_env,
             "grace": grace,
             "max_records": max_records,
+            "write_timeout": write_timeout,
             "agents": {name: _LateAgent(function, allow or None) for name, function in named(agents, "--agent")},
             "workflows": dict(named(workflows, "--workflow")),
             "poison_after": poison_after or None,

@@ -18,6 +18,7 @@ from statemachine_flow.engine.length import MAX_RECORDS
 from statemachine_flow.engine.operations import EventListener, Operations, as_listener
 from statemachine_flow.engine.outcome import clean_text
 from statemachine_flow.engine.owner import LEASE_SECONDS
+from statemachine_flow.engine.patience import WRITE_TIMEOUT
 from statemachine_flow.engine.takeover import Recovery, recover
 from statemachine_flow.engine.view import Event, Run
 from statemachine_flow.engine.worker import Worker
@@ -64,6 +65,8 @@ class AsyncEngine(Operations):
             (`step.abandoned`); None for any number.
         poison_after: how often in a row a step may be cut off by the death of its process before its run is
             quarantined (`step.poison`); None for any number.
+        write_timeout: for how many seconds what has finished is held, and tried again to be written, while the store is
+            full, locked or fails; after that its runs are given up, and go on once they are resumed.
         stand_in: does the work of step bodies in their place; what `testing` rehearses with.
 
     Raises:
@@ -101,6 +104,7 @@ class AsyncEngine(Operations):
         take_up: bool = False,
         max_abandoned: int | None = 32,
         poison_after: int | None = 3,
+        write_timeout: float = WRITE_TIMEOUT,
         stand_in: StandIn | None = None,
     ) -> None:
         if max_records < 1:
@@ -120,6 +124,7 @@ class AsyncEngine(Operations):
             lease=lease,
             max_abandoned=max_abandoned,
             poison_after=poison_after,
+            write_timeout=write_timeout,
             stand_in=stand_in,
         )
         self._takes_up = take_up

@@ -7,12 +7,13 @@ under way go into the next one. A chain of steps therefore commits once per step
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, final
 
 import msgspec
 
 from statemachine_flow.engine.outcome import Outcome, failed
+from statemachine_flow.engine.patience import Patience
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import ConflictError, SmfError
 from statemachine_flow.executors.thread import ThreadExecutor
@@ -29,6 +30,9 @@ class Transaction(msgspec.Struct):
     report: Callable[[Outcome], None]
 
 
+_Taken = tuple[Worker, NewRun | Write]
+
+
 @final
 class Committer:
     """Collects the writes of workers and keeps them in the store.
@@ -38,6 +42,7 @@ class Committer:
         threads: where a commit runs while attempts on the loop could go on.
         is_busy: whether there are such attempts.
         reject: told each write that came too late, because its run has another owner.
+        patience: how long a write that failed is tried again.
     """
 
     def __init__(
@@ -46,11 +51,13 @@ class Committer:
         threads: ThreadExecutor,
         is_busy: Callable[[], bool],
         reject: Callable[[Write], None],
+        patience: Patience,
     ) -> None:
         self._store = store
         self._threads = threads
         self._is_busy = is_busy
         self._reject = reject
+        self._patience = patience
         self._changed: dict[Worker, None] = {}
         #: Attempts that are to be done inside a transaction of their own.
         self._transactions: list[Transaction] = []
@@ -81,13 +88,15 @@ class Committer:
             self._scheduled = False
             self._again()
         elif self._is_busy():
-            # Bodies on the loop go on while the disk syncs.
-            batch = [write for _, write in taken]
-            task = asyncio.get_running_loop().create_task(self._threads.run(lambda: self._store.commit(batch)))
-            task.add_done_callback(lambda task: self._kept(taken, task.result))
+            self._commit_aside(taken)  # bodies on the loop go on while the disk syncs
         else:
             # A thread would cost two hops, and nothing else could use the time.
             self._kept(taken, lambda: self._store.commit([write for _, write in taken]))
+
+    def _commit_aside(self, taken: Sequence[_Taken]) -> None:
+        batch = [write for _, write in taken]
+        task = asyncio.get_running_loop().create_task(self._threads.run(lambda: self._store.commit(batch)))
+        task.add_done_callback(lambda task: self._kept(taken, task.result))
 
     def _take(self, worker: Worker) -> NewRun | Write | None:
         """The worker's next write; a bug in one run must not keep the others from being written."""
@@ -97,19 +106,30 @@ class Committer:
             self._lose([worker], _bug(error))
             return None
 
-    def _kept(self, taken: list[tuple[Worker, NewRun | Write]], commit: Callable[[], Any]) -> None:
-        self._scheduled = False
-        workers = [worker for worker, _ in taken]
+    def _kept(self, taken: Sequence[_Taken], commit: Callable[[], Any]) -> None:
         try:
             refused = set(commit())
         except SmfError as error:
-            self._lose(workers, error)
+            if self._hold(taken, error):
+                return  # and `_scheduled` stays, so that nothing is written before it
         except BaseException as error:  # noqa: BLE001 - a bug must not leave callers waiting for ever
-            self._lose(workers, _bug(error))
+            self._patience.over()
+            self._lose([worker for worker, _ in taken], _bug(error))
         else:
+            self._patience.over()
             for worker, write in taken:
                 self._act(worker, write, is_kept=worker.fold.id not in refused)
+        self._scheduled = False
         self._again()
+
+    def _hold(self, taken: Sequence[_Taken], error: SmfError) -> bool:
+        """Keep what could not be written, to try it again; what only begins has nothing to lose, and ends at once."""
+        self._lose([worker for worker, write in taken if isinstance(write, NewRun)], error)
+        held = [(worker, write) for worker, write in taken if not isinstance(write, NewRun)]
+        if held and self._patience.hold(error, lambda: self._commit_aside(held)):
+            return True
+        self._lose([worker for worker, _ in held], error)
+        return False
 
     def _act(self, worker: Worker, write: NewRun | Write, *, is_kept: bool) -> None:
         """Go on after a commit."""
@@ -160,9 +180,9 @@ class Committer:
         if self._changed or self._transactions:
             self._schedule()
 
-    @staticmethod
-    def _lose(workers: Iterable[Worker], error: SmfError) -> None:
+    def _lose(self, workers: Iterable[Worker], error: SmfError) -> None:
         for worker in workers:
+            self._changed.pop(worker, None)  # what came meanwhile follows from what was not kept
             worker.end(error)
 
 

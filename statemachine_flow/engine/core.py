@@ -20,6 +20,7 @@ from statemachine_flow.engine.library import Library
 from statemachine_flow.engine.outcome import Outcome
 from statemachine_flow.engine.owner import was_killed
 from statemachine_flow.engine.ownership import Ownership, let_go, what_left
+from statemachine_flow.engine.patience import Patience
 from statemachine_flow.engine.scope import RunNames
 from statemachine_flow.engine.view import Run, view_of
 from statemachine_flow.engine.watch import Watch
@@ -55,6 +56,7 @@ class Core:
         lease: for how many seconds a sign of life of this engine holds.
         max_abandoned: how many functions may go on in threads that were given up.
         poison_after: how often in a row a step may be cut off by the death of its process.
+        write_timeout: for how many seconds a write that failed is tried again.
         agents: whom `agent` steps may ask.
         secrets: where values come from that are never stored.
         workflows: name -> what `workflow` steps may start by that name.
@@ -78,6 +80,7 @@ class Core:
         lease: float,
         max_abandoned: int | None,
         poison_after: int | None,
+        write_timeout: float,
         stand_in: StandIn | None = None,
     ) -> None:
         self.store = store
@@ -97,7 +100,8 @@ class Core:
         self._max_records = max_records
         self._rng = rng
         self._poison_after = poison_after
-        self._committer = Committer(store, self.threads, self._is_busy, self.ownership.reject)
+        self._patience = Patience(store, clock, write_timeout)
+        self._committer = Committer(store, self.threads, self._is_busy, self.ownership.reject, self._patience)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # --- what workers ask of their host
@@ -344,6 +348,7 @@ class Core:
             let_go(worker)
         waiting = [worker.finished for worker in self.workers.values()]
         if waiting:
+            self._patience.hurry()
             await asyncio.wait(waiting)
         self.watch.end()
         self.threads.close()

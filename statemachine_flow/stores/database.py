@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +19,12 @@ import apsw
 
 from statemachine_flow.errors import StoreError, UsageError
 from statemachine_flow.stores.failures import SYNC_FAILED, store_error
-from statemachine_flow.stores.files import identity_of, prepare_file
+from statemachine_flow.stores.files import prepare_file
 from statemachine_flow.stores.filesystem import is_shared
 from statemachine_flow.stores.known import APPLICATION_ID, SCHEMA_VERSION, refuse_by_header, require_known
 from statemachine_flow.stores.lending import lent
 from statemachine_flow.stores.migrations import migrate, require_old
+from statemachine_flow.stores.places import Places, identity_of
 from statemachine_flow.stores.schema import make_tables, require_own_schema
 from statemachine_flow.stores.seal import add_seal
 
@@ -65,10 +66,8 @@ class Database:
         self._durability = durability
         #: Why nothing can be done with the file any more.
         self._lost: StoreError | None = None
-        #: The files that have to stay where they are, with what tells them from others.
-        self._places: dict[str, tuple[int, int] | None] = {}
-        #: The same for the file by which processes know of each other's locks, and of the end of the log.
-        self._shared: dict[str, tuple[int, int] | None] = {}
+        #: The files that have to stay where they are.
+        self._places: Places | None = None
         is_new = prepare_file(path, create=not readonly)
         is_shared_ = is_shared(path.parent)
         self._journal_mode, self._level = ("delete", _EXTRA) if is_shared_ else ("wal", _SYNCHRONOUS[durability])
@@ -85,9 +84,9 @@ class Database:
             add_seal(self._connection)
             self._set_up(self._connection, readonly=readonly)
             if not readonly and os.name == "posix":  # elsewhere a file that is open cannot be moved
-                self._places = {str(path): found, f"{path}-wal": identity_of(f"{path}-wal")}
-                self._shared = {f"{path}-shm": identity_of(f"{path}-shm")}
-                self._require_in_place(self._places)
+                beside = [(place, identity_of(place)) for place in (f"{path}-wal", f"{path}-shm")]
+                self._places = Places(str(path.parent), [(str(path), found), *beside])
+                self._require_in_place()
         except (apsw.Error, UnicodeDecodeError) as error:
             translated = self._translated(error)
             self.close()
@@ -204,10 +203,9 @@ class Database:
     ) -> None:
         try:
             if error is None:
-                # Who does not share it writes over what others committed, so this is asked before.
-                self._require_in_place(self._shared)
+                # Before: without the memory it shares with others, it would write over what they committed.
+                self._require_in_place()
                 self.run("COMMIT")
-                self._require_in_place(self._places)
             else:
                 self._roll_back()
         except apsw.Error as failure:
@@ -298,22 +296,21 @@ class Database:
             )
         return self._connection
 
-    def _require_in_place(self, places: Mapping[str, tuple[int, int] | None]) -> None:
+    def _require_in_place(self) -> None:
         """Refuse to go on with files that others no longer find: what is committed to them, nobody will see.
 
         Somebody replaced or removed the file, or opened and closed it by other means in this very process. That drops
         the locks of SQLite, and then another process may take the log away.
         """
-        for place, identity in places.items():
-            if identity_of(place) != identity:
-                self._lose(
-                    StoreError(
-                        f"{place} was moved, removed or replaced while it was in use",
-                        kind="store.moved",
-                        hint="what was told before is kept, this last commit may be lost; "
-                        "nothing but this library may open the files of a store",
-                    )
+        if self._places is not None and (missing := self._places.missing()) is not None:
+            self._lose(
+                StoreError(
+                    f"{missing} was moved, removed or replaced while it was in use",
+                    kind="store.moved",
+                    hint="what was told before is kept, this commit was not made; "
+                    "nothing but this library may open the files of a store",
                 )
+            )
 
     def _lose(self, why: StoreError) -> NoReturn:
         """Let go of a file that cannot be trusted to keep anything: it has to be opened again."""

@@ -47,15 +47,6 @@ def prepare_file(path: Path, *, create: bool) -> bool:
         raise StoreError(f"{path}: {error.strerror or error}", kind="store.io", hint=hint) from error
 
 
-def identity_of(path: str) -> tuple[int, int] | None:
-    """What tells a file from any other that has its name later; None if there is none."""
-    try:
-        found = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - on the way of every commit, and half the price
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
 def read_header(path: Path) -> tuple[int, int, bool] | None:
     """What the main file alone says, with no log made and no lock of ours lost: SQLite itself reads it.
 

@@ -15,6 +15,7 @@ import apsw
 from statemachine_flow.errors import StoreError
 from statemachine_flow.journal import KINDS
 from statemachine_flow.lifecycle import RUN, STEP, Lifecycle
+from statemachine_flow.stores.base import COLUMNS
 
 #: Kind, name, the table it is about, and text of what SQLite's own table of the schema lists.
 Listed = tuple[str, str, str, str | None]
@@ -37,6 +38,7 @@ def schema_sql() -> str:
         "step_initial": STEP.states[0],
         "step_first": _any("NEW.state", _dests(STEP, STEP.states[0])),
         "step_edge": _edge(STEP),
+        "new_columns": ", ".join(f"NEW.{column}" for column in ("no", *COLUMNS)),
     }
     text = files("statemachine_flow.stores").joinpath("sql/schema.sql").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda match: names[match[1]], text)

@@ -211,7 +211,8 @@ class SqliteStore:
             database.run(SQL["delete_requests"], (number,))
         if write.release:
             database.run(SQL["release"], (write.run_id, write.epoch))
-        database.run(SQL["seal"], (number,))
+        if write.states or write.release:
+            database.run(SQL["seal"], (number,))
         self._reached = number, write.epoch, seq
         return True
 

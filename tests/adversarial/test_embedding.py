@@ -8,6 +8,7 @@ import contextlib
 import gc
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -91,6 +92,8 @@ def body():
 workflow.call("a", lambda: body())
 {main}
 """
+#: What asyncio in its debug mode says of a machine that is busy with something else.
+SLOW = re.compile(r"^Executing <.*> took [0-9.]+ seconds\n", re.MULTILINE)
 RUN = "with Engine(sys.argv[1]) as engine: print(engine.run(workflow, run_id='r').state)"
 
 
@@ -104,7 +107,7 @@ def script(folder: Path, main: str = RUN, body: str = "pass", *flags: str) -> su
 def test_case_104_with_flags_of_python(tmp_path: Path, flags: list[str]) -> None:
     done = script(tmp_path, RUN, "pass", *flags)
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, "completed\n", "")
+    assert (done.returncode, done.stdout, SLOW.sub("", done.stderr)) == (0, "completed\n", "")
 
 
 @posix

@@ -118,7 +118,9 @@ class Trial:
 
     def _engine(self, store: Store) -> AsyncEngine:
         scene = self.scene
-        return AsyncEngine(store, clock=scene.clock, rng=random.Random(0), grace=0.05, agents=agents_of(scene))
+        return AsyncEngine(
+            store, clock=scene.clock, rng=random.Random(0), grace=0.05, agents=agents_of(scene), write_timeout=0
+        )
 
     async def _act(self, engine: AsyncEngine, store: SqliteStore) -> tuple[Any, Counter[tuple[str, str, str | None]]]:
         async with asyncio.timeout(30):

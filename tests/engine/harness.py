@@ -96,6 +96,10 @@ class Driver:
         method = getattr(self._engine, name)
         return asyncio.run_coroutine_threadsafe(method(*args, **options), self._loop)
 
+    def turn(self) -> None:
+        """Wait until the engine's loop has gone round once."""
+        self.on_loop(asyncio.sleep(0))
+
     def quiet(self) -> None:
         """Wait until the engine has drawn every conclusion from what happened so far."""
         self.on_loop(self._quiet())

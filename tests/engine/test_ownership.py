@@ -142,7 +142,7 @@ def test_a_fenced_engine_may_take_its_run_back(world: World) -> None:
 @pytest.mark.parametrize("kind", ["store.full", "store.io", "store.busy"])
 def test_a_store_that_fails_loses_the_run_and_the_same_engine_may_take_it_up_again(world: World, kind: str) -> None:
     """G13: the journal stays at its last commit, nothing new starts, and the run goes on when there is space."""
-    engine, gate, after = world.open(), Gate(), Outcomes("after")
+    engine, gate, after = world.open(write_timeout=0), Gate(), Outcomes("after")
     workflow = Workflow("full")
     add(workflow, "a", gate.ahold)
     add(workflow, "b", after, needs=["a"])

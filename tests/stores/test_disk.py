@@ -39,7 +39,7 @@ for number in range(500):
 limit = int(sys.argv[2])
 unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
 said = {}
-with Engine(sys.argv[1]) as engine:
+with Engine(sys.argv[1], write_timeout=0) as engine:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, unlimited[1]))
     try:
         engine.run(workflow, run_id="r")

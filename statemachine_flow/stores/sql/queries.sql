@@ -1,5 +1,6 @@
 -- Every statement the store sends, by name. Values are always bound, never pasted in; `{{columns}}` stands for the
--- columns of a run's row, in the order of `RunRow`. `smf_seal` is the checksum of its arguments.
+-- columns of a run's row, in the order of `RunRow`, `{{advanced}}` for the same with those that `advance_run` sets.
+-- `smf_seal` is the checksum of its arguments.
 
 -- name: store_id
 SELECT id FROM smf_store;
@@ -29,9 +30,10 @@ VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, 0, '', 0);
 -- name: number
 SELECT no FROM runs WHERE id = ?;
 
--- The hot one: once per run and commit.
+-- The hot one: once per run and commit. It seals the row as well: that costs half of a second statement.
 -- name: advance_run
-UPDATE runs SET seq = ?, updated_at = ?, steps_done = ?, seal = 0 WHERE no = ? AND epoch = ? AND seq = ?;
+UPDATE runs SET seq = ?1, updated_at = ?2, steps_done = ?3, seal = smf_seal(no, {{advanced}})
+WHERE no = ?4 AND epoch = ?5 AND seq = ?6;
 
 -- name: change_run
 UPDATE runs SET state = ?, started_at = ?, ended_at = ?, message = ? WHERE no = ?;
@@ -51,7 +53,7 @@ UPDATE runs SET epoch = epoch + 1, owner = ?, seal = 0 WHERE id = ? AND epoch = 
 -- name: release
 UPDATE runs SET owner = NULL, seal = 0 WHERE id = ? AND epoch = ?;
 
--- The last statement about a run in every transaction that changes its row.
+-- The last statement about a run in every transaction that changes more of its row than `advance_run` does.
 -- name: seal
 UPDATE runs SET seal = smf_seal(no, {{columns}}) WHERE no = ?;
 

@@ -100,9 +100,10 @@ CREATE TRIGGER runs_edge BEFORE UPDATE OF state ON runs
 WHEN NOT {{run_edge}}
 BEGIN SELECT RAISE(ABORT, 'illegal run edge'); END;
 
--- A process of an older version that still has the file open knows of no seals: its next write ends here.
+-- A process of an older version that still has the file open knows of no seals, nor of the function that makes them: its
+-- next write ends here.
 CREATE TRIGGER runs_unsealed BEFORE UPDATE OF seq, epoch, owner ON runs
-WHEN NEW.seal <> 0
+WHEN NEW.seal = OLD.seal AND NEW.seal <> smf_seal({{new_columns}})
 BEGIN SELECT RAISE(ABORT, 'the store was brought to a newer version meanwhile'); END;
 
 CREATE TRIGGER steps_begin BEFORE INSERT ON steps
