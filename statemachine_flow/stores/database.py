@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, NoReturn, final
@@ -38,6 +38,7 @@ Durability = Literal["power", "process"]
 _SYNCHRONOUS: Final = {"power": ("FULL", 2), "process": ("NORMAL", 1)}
 #: Without a log, the folder has to be synced as well.
 _EXTRA: Final = ("EXTRA", 3)
+_AS_OPENED: Final = nullcontext()
 
 
 @final
@@ -219,15 +220,15 @@ class Database:
         if isinstance(error, apsw.Error | UnicodeDecodeError):
             raise self._translated(error) from error
 
-    @contextmanager
-    def kept(self, *, synced: bool) -> Iterator[None]:
+    def kept(self, *, synced: bool) -> AbstractContextManager[None]:
         """How well the transactions inside are kept: if `synced` is false, they outlive the process alone.
 
         The log is synced as a whole, so the next synced transaction makes those before it last as well.
         """
-        if synced or self._durability == "process":
-            yield
-            return
+        return _AS_OPENED if synced or self._durability == "process" else self._unsynced()
+
+    @contextmanager
+    def _unsynced(self) -> Iterator[None]:
         with self._lock:
             self._usable()
             self.run("PRAGMA synchronous = NORMAL")

@@ -28,7 +28,7 @@ import attrs
 _MAGIC: Final = b"smfmark1"
 _NUMBERS: Final = struct.Struct("<qqqq")
 _SIZE: Final = len(_MAGIC) + 16 + _NUMBERS.size
-_CHECKSUM_SIZE: Final = 4
+_CHECKSUM: Final = struct.Struct("<I")
 #: Far enough from each other for no sector to hold both.
 _DISTANCE: Final = 4096
 
@@ -66,11 +66,13 @@ class Mark:
     def put(self, run: int, epoch: int, seq: int, request: int = 0) -> None:
         """The store has come to this. A mark that cannot be written costs the guard, not the work."""
         slot = self._head + _NUMBERS.pack(run, epoch, seq, request)
-        self._turn ^= 1
-        with contextlib.suppress(OSError):
+        self._turn ^= _DISTANCE
+        try:  # after every commit, and `suppress` costs as much as the write
             if self._file is None:
                 self._file = _open(self._path)
-            _write_at(self._file, slot + _checksum(slot), self._turn * _DISTANCE)
+            _write_at(self._file, slot + _CHECKSUM.pack(zlib.crc32(slot)), self._turn)
+        except OSError:
+            pass
 
     def read(self) -> list[Reached]:
         """What the slots say that can be believed; nothing if there is no mark."""
@@ -80,8 +82,8 @@ class Mark:
             return []
         found = []
         for start in (0, _DISTANCE):
-            slot, checksum = data[start : start + _SIZE], data[start + _SIZE : start + _SIZE + _CHECKSUM_SIZE]
-            if len(slot) == _SIZE and slot.startswith(_MAGIC) and _checksum(slot) == checksum:
+            slot, checksum = data[start : start + _SIZE], data[start + _SIZE : start + _SIZE + _CHECKSUM.size]
+            if len(slot) == _SIZE and slot.startswith(_MAGIC) and _CHECKSUM.pack(zlib.crc32(slot)) == checksum:
                 store = slot[len(_MAGIC) : len(self._head)].hex()
                 run, epoch, seq, request = _NUMBERS.unpack(slot[len(self._head) :])
                 found.append(Reached(store=store, run=run, epoch=epoch, seq=seq, request=request))
@@ -99,17 +101,13 @@ class Mark:
             self._file = None
 
 
-def _checksum(slot: bytes) -> bytes:
-    return zlib.crc32(slot).to_bytes(_CHECKSUM_SIZE, "little")
-
-
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0), 0o600)
 
 
-def _write_at(file: int, data: bytes, place: int) -> None:
-    if hasattr(os, "pwrite"):
-        os.pwrite(file, data, place)
-    else:
-        os.lseek(file, place, os.SEEK_SET)
-        os.write(file, data)
+def _seek_and_write(file: int, data: bytes, place: int) -> int:
+    os.lseek(file, place, os.SEEK_SET)
+    return os.write(file, data)
+
+
+_write_at: Final = getattr(os, "pwrite", _seek_and_write)
