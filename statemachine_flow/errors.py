@@ -88,6 +88,7 @@ KINDS: Final[Mapping[str, str]] = {
     "store.needs_migration": "the store was written by an older version and has to be brought up to date first",
     "store.newer": "the store was written by a newer version of this library",
     "store.not_ours": "the file is not a store of this library",
+    "store.old_sqlite": "this version of SQLite can damage a store's log",
     "store.schema_mismatch": "the store's schema is not the one this version writes",
     "store.unsafe_path": "the path is a link, a special file or otherwise unsafe",
     "step.abandoned": "too many functions that were given up still run in threads",

@@ -28,7 +28,7 @@ class Target(Protocol):
 
 
 @final
-class Rehearsal:
+class Trial:
     """Lets a decider hear of something whose consequences are dropped.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any, final
 
 from statemachine_flow.agents import Agents
 from statemachine_flow.clock import Clock
-from statemachine_flow.engine.asked import Rehearsal, carry_out
+from statemachine_flow.engine.asked import Trial, carry_out
 from statemachine_flow.engine.children import Children
 from statemachine_flow.engine.code import check_code
 from statemachine_flow.engine.commands import StartChild, StopChild
@@ -291,7 +291,7 @@ class Core:
         """
         carry_out(worker, action, reason, by, data)
 
-    def rehearse(self, run_id: str, action: str, reason: str, by: str | None, data: bytes) -> None:
+    def try_out(self, run_id: str, action: str, reason: str, by: str | None, data: bytes) -> None:
         """Find out whether something could be done to a run, without doing it.
 
         Raises:
@@ -299,11 +299,11 @@ class Core:
             SmfError: its state does not allow it.
         """
         plan, fold = self.load(self.row(run_id))
-        rehearsal = Rehearsal(self._decider(plan, fold), self.clock)
+        trial = Trial(self._decider(plan, fold), self.clock)
         for request in self.store.requests(run_id):  # what was said before comes first
             with contextlib.suppress(SmfError):  # it will be dropped
-                carry_out(rehearsal, request.action, request.reason, request.by, request.data)
-        carry_out(rehearsal, action, reason, by, data)
+                carry_out(trial, request.action, request.reason, request.by, request.data)
+        carry_out(trial, action, reason, by, data)
 
     def names_of(self, run_id: str) -> RunNames:
         """What keeps the secrets of a run out of what is asked of its owner, as far as they are known here.

@@ -134,7 +134,7 @@ async def tell(core: Core, run_id: str, action: str, reason: str, by: str | None
         raise ConflictError(f"the run is {row.state}: nothing more happens to it", run=run_id)
     names = core.names_of(run_id)
     reason, by, encoded = names.hide(reason), names.hide(by or ""), names.hide_encoded(encoded)
-    core.rehearse(run_id, action, reason, by, encoded)
+    core.try_out(run_id, action, reason, by, encoded)
     core.store.request(run_id, action, by, reason, core.clock.now(), encoded)
 
 

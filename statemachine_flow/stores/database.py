@@ -21,7 +21,13 @@ from statemachine_flow.errors import StoreError, UsageError
 from statemachine_flow.stores.failures import SYNC_FAILED, store_error
 from statemachine_flow.stores.files import prepare_file
 from statemachine_flow.stores.filesystem import is_shared
-from statemachine_flow.stores.known import APPLICATION_ID, SCHEMA_VERSION, refuse_by_header, require_known
+from statemachine_flow.stores.known import (
+    APPLICATION_ID,
+    SCHEMA_VERSION,
+    refuse_by_header,
+    require_known,
+    require_safe_log,
+)
 from statemachine_flow.stores.lending import lent
 from statemachine_flow.stores.migrations import migrate, require_old
 from statemachine_flow.stores.places import Places, identity_of
@@ -55,7 +61,7 @@ class Database:
 
     Raises:
         StoreError: `store.not_ours`, `store.newer`, `store.needs_migration`, `store.schema_mismatch`,
-            `store.unsafe_path`, `store.filesystem`, `store.corrupt`, `store.io`.
+            `store.unsafe_path`, `store.filesystem`, `store.old_sqlite`, `store.corrupt`, `store.io`.
     """
 
     def __init__(self, path: Path, *, readonly: bool, durability: Durability) -> None:
@@ -74,6 +80,8 @@ class Database:
         self._journal_mode, self._level = ("delete", _EXTRA) if is_shared_ else ("wal", _SYNCHRONOUS[durability])
         if not is_new:
             refuse_by_header(path)
+        if self._journal_mode == "wal" and not readonly:
+            require_safe_log()
         found = identity_of(str(path))
         flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE
         try:

@@ -168,7 +168,10 @@ ADVICE: Final[Mapping[str, str]] = {
         "SQLite's locks and its log do not hold where several machines share a disk. Keep the store on a disk of this "
         "machine. `SMF_ALLOW_SHARED_FILESYSTEM=1` allows it all the same, without a log; one machine alone may use it."
     ),
-    "store.full": "Make room and resume the run: what was recorded before is safe.",
+    "store.full": (
+        "Make room and resume the run: what was recorded before is safe. What finishes while there is no room is held "
+        "in memory for 10 seconds (`--write-timeout`) and kept if there is room by then."
+    ),
     "store.io": "Look at the permissions and the disk. What was recorded before is safe.",
     "store.lost_tail": (
         "The log beside the store was removed or cut off, or an older file was put in the store's place. Put back what "
@@ -185,6 +188,11 @@ ADVICE: Final[Mapping[str, str]] = {
     ),
     "store.newer": "Upgrade this library, or use another store.",
     "store.not_ours": "Check the path: `--db`, `$SMF_DB`. A new store is made where no file is yet.",
+    "store.old_sqlite": (
+        "SQLite before 3.51.3 can damage a log when two connections write in an unlucky moment. apsw from the "
+        "package index brings a SQLite of its own. `SMF_ALLOW_OLD_SQLITE=1` allows this one all the same, for a store "
+        "that one process at a time uses."
+    ),
     "store.schema_mismatch": (
         "Somebody changed the tables of the store, or added a trigger, an index or a view to them. Remove it, or "
         "restore a backup. Tables of your own may lie in the same file."

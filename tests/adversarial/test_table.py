@@ -25,21 +25,17 @@ GROUPS = {
 }
 #: Cases whose tests stand with the suite of what they are about: stores, ownership, values, runs and processes.
 ELSEWHERE: dict[int, str] = {
-    **dict.fromkeys((46, 47, 48, 49, 53, 54, 55, 57, 75, 78), "stores"),
+    **dict.fromkeys((*range(46, 63), 74, 75, 78, 79, 107), "stores"),
     67: "values",
+    **dict.fromkeys((71, 72), "crash"),
+    73: "engine",
     76: "engine",
     77: "engine",
 }
-#: Cases of parts that are being built, which bring their tests: one that is there already is no fault.
+#: Cases of parts that are not there yet, and bring their tests.
 COMING: dict[int, str] = {
-    **dict.fromkeys((50, 51, 52, 56, 58, 59, 61, 74, 79, 107), "stores"),
-    60: "stores: a warning of old SQLite versions",
-    62: "stores: pruning, which does not exist yet",
-    **dict.fromkeys((71, 72, 73), "crash and engine: ownership"),
-    # What becomes of the command itself; that its step is begun again is in `test_subprocess.py`.
-    85: "crash: ownership",
-    **dict.fromkeys(range(88, 95), "providers, which do not exist yet: agents are functions of the embedding program"),
-    **dict.fromkeys(range(95, 104), "a dashboard, which does not exist yet"),
+    **dict.fromkeys(range(88, 95), "providers: agents are functions of the embedding program"),
+    **dict.fromkeys(range(95, 104), "a dashboard"),
 }
 _NAME = re.compile(r"def test_(?:\w+_)?case_(\d+)(?:_and_(\d+)|_(\d{2,3}))?_")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from statemachine_flow.journal import RunFold
+from statemachine_flow.stores.base import RunFilter
 from statemachine_flow.stores.sqlite import SqliteStore
+from tests.stores.test_contract import OTHER, Author
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 
@@ -113,3 +116,58 @@ def test_twenty_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None
 @pytest.mark.timeout(3600)
 def test_five_hundred_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     assert kill_often(tmp_path / "runs.db", 500, seed=2) > 400
+
+
+#: Packs a store together, as its users do with tools of their own, and is killed on the way.
+VACUUM = """
+import os, signal, sys
+import apsw
+connection, left = apsw.Connection(sys.argv[1]), int(sys.argv[2])
+
+def progress():
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return False
+
+connection.set_progress_handler(progress, 5)
+connection.execute("VACUUM")
+connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+connection.close()
+print(int(sys.argv[2]) - left)
+"""
+
+
+def test_case_62_a_kill_in_the_middle_of_a_vacuum_removes_nothing(tmp_path: Path) -> None:
+    """There is nothing else that gives room back: no command removes runs."""
+    whole = tmp_path / "whole.db"
+    store, author = SqliteStore(whole), Author("r")
+    store.commit([author.new()])
+    for _ in range(300):
+        store.commit([author.note()])
+    held, rows = store.records("r"), store.rows(RunFilter())
+    store.close()
+
+    def vacuum(path: Path, at: int) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-c", VACUUM, str(path), str(at)]
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+
+    moments = int(vacuum(_copy(whole, tmp_path / "counted"), 10**9).stdout)
+    assert moments > 20
+    for at in {*range(1, moments, max(1, moments // 12)), moments}:
+        path = _copy(whole, tmp_path / str(at))
+        killed = vacuum(path, at)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        reopened = SqliteStore(path)
+        assert (reopened.records("r"), reopened.rows(RunFilter()), reopened.damages()) == (held, rows, [])
+        assert reopened.claim("r", 1, OTHER)
+        reopened.close()
+
+
+def _copy(store: Path, folder: Path) -> Path:
+    folder.mkdir()
+    for file in store.parent.glob(f"{store.name}*"):
+        if file.is_file():
+            shutil.copy(file, folder / file.name)
+    return folder / store.name

@@ -566,6 +566,25 @@ def test_case_75_a_foreign_write_lock_is_waited_for_and_then_reported(
     store.close()
 
 
+def test_case_60_a_sqlite_that_can_damage_the_log_is_refused_unless_somebody_allows_it(
+    path: Path, filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.51.2")
+    for file in (filled, path.with_name("new.db")):
+        with pytest.raises(StoreError) as caught:
+            SqliteStore(file)
+        assert caught.value.kind == "store.old_sqlite"
+        assert "3.51.2" in caught.value.message
+    reader = SqliteStore(filled, readonly=True)  # who reads damages nothing
+    assert len(reader.rows(RunFilter())) == 2
+    reader.close()
+    monkeypatch.setenv("SMF_ALLOW_OLD_SQLITE", "1")
+    SqliteStore(filled).close()
+    monkeypatch.delenv("SMF_ALLOW_OLD_SQLITE")
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.52.0")
+    SqliteStore(filled).close()
+
+
 def test_case_57_a_full_disk_is_reported_and_keeps_what_was_there(filled: Path) -> None:
     store = SqliteStore(filled)
     assert store._database._connection is not None
