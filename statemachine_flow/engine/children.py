@@ -14,7 +14,7 @@ from statemachine_flow.engine.commands import StartChild, StopChild
 from statemachine_flow.engine.inputs import complete_inputs, split_secrets
 from statemachine_flow.engine.outcome import Outcome, failed
 from statemachine_flow.engine.worker import Worker
-from statemachine_flow.errors import ConflictError, SmfError, StepError
+from statemachine_flow.errors import ConflictError, SmfError, StepError, StoreError
 from statemachine_flow.journal import Created, ErrorInfo, RunFold
 from statemachine_flow.lifecycle import RUN_AT_REST, RunState
 from statemachine_flow.plan import Node
@@ -159,10 +159,14 @@ class Children:
         """See whether child runs that nobody works on here have come to rest, or were left to whoever comes next."""
         core = self._core
         for run_id, (parent, node) in list(self._elsewhere.items()):
-            row = core.store.row(run_id)
             if core.workers.get(parent.fold.id) is not parent:
                 del self._elsewhere[run_id]
-            elif row is None or (row.owner is None and row.state != RunState.PAUSED) or core.ownership.is_left(row):
+                continue
+            try:
+                row = core.store.row(run_id)
+            except StoreError:  # damaged, which `verify` tells, or not to be read for now; others still are
+                continue
+            if row is None or (row.owner is None and row.state != RunState.PAUSED) or core.ownership.is_left(row):
                 self.start(parent, StartChild(node, run_id))
 
     def _report(self, parent: Worker, node: Node, run_id: str, outcome: Outcome, ended_at: int | None = None) -> None:

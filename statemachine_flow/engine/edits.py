@@ -76,9 +76,7 @@ class Edits:
         for path, value in wanted.items():
             kept |= self._set(path, value)
         #: Tells edits apart; secrets have no part in it.
-        self.digest = (
-            hashlib.blake2b(encode_value(dict(sorted(kept.items()))), digest_size=16).hexdigest() if kept else ""
-        )
+        self.digest = _digest(kept) if kept else ""
 
     def apply(self) -> tuple[Created, list[Entry]]:
         """What the copy begins with, inputs left as they were, and the records behind that."""

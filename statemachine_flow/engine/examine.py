@@ -117,11 +117,11 @@ def _fold_of(store: Store, row: RunRow, damages: list[Damage]) -> RunFold:
 
 def _definitions(store: Store, fold: RunFold) -> Iterator[str]:
     for content_hash in dict.fromkeys((fold.created.definition, *fold.created.children.values())):
-        body = store.definition(content_hash)
-        if body is None:
-            yield f"the definition {content_hash[:12]} is gone"
-            continue
         try:
+            body = store.definition(content_hash)
+            if body is None:
+                yield f"the definition {content_hash[:12]} is gone"
+                continue
             found = decode_definition(body, run=fold.id).content_hash
         except SmfError as error:
             yield f"the definition {content_hash[:12]}: {error.message}"

@@ -101,7 +101,10 @@ class Library:
         return self.plan(row.definition, lambda: decode_definition(body, run=row.id))
 
     def _body(self, content_hash: str, run_id: str | None = None) -> bytes:
-        body = self._store.definition(content_hash)
+        try:
+            body = self._store.definition(content_hash)
+        except StoreError as error:
+            raise StoreError(error.message, kind=error.kind, hint=error.hint, run=run_id) from error
         if body is None:
             raise StoreError("the run's definition is gone", kind="store.corrupt", run=run_id)
         return body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Final, final
 
@@ -10,7 +11,7 @@ from statemachine_flow.engine.asked import LASTING, carry_out
 from statemachine_flow.engine.code import compare_code
 from statemachine_flow.engine.library import Library
 from statemachine_flow.engine.worker import Worker
-from statemachine_flow.errors import SmfError
+from statemachine_flow.errors import SmfError, StoreError
 from statemachine_flow.stores.base import Request, Store
 
 #: How often an engine with runs looks for requests of other processes: the store's change counter is read, no more.
@@ -69,15 +70,33 @@ class Watch:
         """Look now, and again later."""
         self._timer = self._clock.call_later(WATCH_SECONDS, self.look)
         self._look_at_clock()
-        self._look_around()
+        with contextlib.suppress(StoreError):  # it is busy or fails for now, and is looked at again
+            self._look_around()
+            self._look_at_requests()
+
+    def _look_at_requests(self) -> None:
         version = self._store.version()
         if version == self._seen_version:
             return
+        requests = self._requests()
         self._seen_version = version
-        for request in self._store.requests():
+        for request in requests:
             worker = self._workers.get(request.run_id)
             if worker is not None:
                 self._grant(worker, request)
+
+    def _requests(self) -> list[Request]:
+        """All requests; where one is damaged, those of the runs whose own are not."""
+        try:
+            return self._store.requests()
+        except StoreError as error:
+            if error.kind != "store.corrupt":
+                raise
+        found: list[Request] = []
+        for run_id in self._workers:
+            with contextlib.suppress(StoreError):
+                found += self._store.requests(run_id)
+        return found
 
     def grant_all(self, worker: Worker) -> None:
         """Do what was asked while nobody worked on a run; if its functions are gone, nothing begins for that."""

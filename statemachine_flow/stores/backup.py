@@ -25,7 +25,7 @@ from statemachine_flow.stores.failures import store_error
 from statemachine_flow.stores.files import COMPANIONS, sync_file, sync_folder
 from statemachine_flow.stores.queries import SQL
 from statemachine_flow.stores.schema import listed, name_store
-from statemachine_flow.stores.seal import add_seal, seal_all
+from statemachine_flow.stores.seal import add_seal, damaged_rows, seal_runs
 
 #: Of Linux's `renameat2`: names are relative to the current directory, and none is replaced.
 _HERE: Final = -100
@@ -72,7 +72,7 @@ def make_independent(copy: apsw.Connection) -> set[str]:
         The blobs that its journals name.
 
     Raises:
-        StoreError: `store.corrupt`: a run of it is not as it was written.
+        StoreError: `store.corrupt`: something in it is not as it was written.
     """
     add_seal(copy)
     copy.execute("BEGIN IMMEDIATE")
@@ -84,9 +84,11 @@ def make_independent(copy: apsw.Connection) -> set[str]:
         # Most records name none, and decoding all of them would take longer than the copy.
         named = (getattr(record.decode(), "blob", None) for record in records if b"blob" in record.data)
         blobs.update(digest for digest in named if digest is not None)
+    for text in damaged_rows(copy.execute):
+        raise StoreError(text, kind="store.corrupt")
     copy.execute("UPDATE runs SET owner = NULL, epoch = epoch + 1, seal = 0")
     copy.execute("DELETE FROM beats")
-    seal_all(copy)
+    seal_runs(copy)
     name_store(copy)
     copy.execute("COMMIT")
     return blobs

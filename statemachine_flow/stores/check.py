@@ -1,4 +1,4 @@
-"""What is wrong with a SQLite store apart from what its runs hold: pages, references, requests, blobs."""
+"""What is wrong with a SQLite store apart from what its runs hold: pages, references, rows that runs share, blobs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from statemachine_flow.errors import StoreError
 from statemachine_flow.stores.blobs import BlobFolder
 from statemachine_flow.stores.database import Database
-from statemachine_flow.stores.queries import SQL
+from statemachine_flow.stores.seal import damaged_rows
 
 _TABLES: Final = ("runs", "journal", "steps", "requests", "rejected")
 
@@ -18,7 +18,7 @@ def damages(database: Database, blobs: BlobFolder) -> list[str]:
     return [
         *_texts_of(lambda: _pages(database)),
         *_texts_of(lambda: _references(database)),
-        *_texts_of(lambda: _requests(database)),
+        *_texts_of(lambda: _rows(database)),
         *_texts_of(lambda: _blobs(blobs)),
     ]
 
@@ -33,10 +33,8 @@ def _references(database: Database) -> Iterator[str]:
             yield f"a row of {table} belongs to no row of {parent}"
 
 
-def _requests(database: Database) -> Iterator[str]:
-    for number, run_id, *_, is_whole in database.read(SQL["requests"], {"run": None}):
-        if is_whole != 1:
-            yield f"request {number} of run {run_id} fails its checksum"
+def _rows(database: Database) -> Iterator[str]:
+    yield from damaged_rows(lambda sql: database.read(sql, ()))
 
 
 def _blobs(blobs: BlobFolder) -> Iterator[str]:

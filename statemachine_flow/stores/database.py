@@ -30,7 +30,7 @@ from statemachine_flow.stores.known import (
 )
 from statemachine_flow.stores.lending import lent
 from statemachine_flow.stores.migrations import migrate, require_old
-from statemachine_flow.stores.places import Places, identity_of
+from statemachine_flow.stores.presence import Presence, identity_of
 from statemachine_flow.stores.schema import make_tables, require_own_schema
 from statemachine_flow.stores.seal import add_seal
 
@@ -74,7 +74,7 @@ class Database:
         #: Why nothing can be done with the file any more.
         self._lost: StoreError | None = None
         #: The files that have to stay where they are.
-        self._places: Places | None = None
+        self._presence: Presence | None = None
         is_new = prepare_file(path, create=not readonly)
         is_shared_ = is_shared(path.parent)
         self._journal_mode, self._level = ("delete", _EXTRA) if is_shared_ else ("wal", _SYNCHRONOUS[durability])
@@ -94,7 +94,7 @@ class Database:
             self._set_up(self._connection, readonly=readonly)
             if not readonly and os.name == "posix":  # elsewhere a file that is open cannot be moved
                 beside = [(place, identity_of(place)) for place in (f"{path}-wal", f"{path}-shm")]
-                self._places = Places(str(path.parent), [(str(path), found), *beside])
+                self._presence = Presence(str(path.parent), [(str(path), found), *beside])
                 self._require_in_place()
         except (apsw.Error, UnicodeDecodeError) as error:
             translated = self._translated(error)
@@ -311,7 +311,7 @@ class Database:
         Somebody replaced or removed the file, or opened and closed it by other means in this very process. That drops
         the locks of SQLite, and then another process may take the log away.
         """
-        if self._places is not None and (missing := self._places.missing()) is not None:
+        if self._presence is not None and (missing := self._presence.missing()) is not None:
             self._lose(
                 StoreError(
                     f"{missing} was moved, removed or replaced while it was in use",

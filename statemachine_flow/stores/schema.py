@@ -6,9 +6,11 @@ import functools
 import hashlib
 import re
 import uuid
+import zlib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
 
 import apsw
 
@@ -16,6 +18,9 @@ from statemachine_flow.errors import StoreError
 from statemachine_flow.journal import KINDS
 from statemachine_flow.lifecycle import RUN, STEP, Lifecycle
 from statemachine_flow.stores.base import COLUMNS
+
+#: Digits of a store's name that say nothing of each other.
+_NAME_LENGTH: Final = 24
 
 #: Kind, name, the table it is about, and text of what SQLite's own table of the schema lists.
 Listed = tuple[str, str, str, str | None]
@@ -79,7 +84,23 @@ def make_tables(connection: apsw.Connection) -> None:
 
 def name_store(connection: apsw.Connection) -> None:
     """Make the file a store of its own, which no other is mistaken for."""
-    connection.execute("INSERT OR REPLACE INTO smf_store (one, id) VALUES (1, ?)", (uuid.uuid4().hex,))
+    name = uuid.uuid4().hex[:_NAME_LENGTH]
+    connection.execute("INSERT OR REPLACE INTO smf_store (one, id) VALUES (1, ?)", (name + _check_digits(name),))
+
+
+def is_store_id(text: object) -> bool:
+    """Whether it can be the `id` of a store, undamaged: its last eight digits are a checksum of the others.
+
+    Example:
+        >>> is_store_id("9d1d3f0b6d3e4b0f9a7c5e21" + "00000000")
+        False
+    """
+    name = text[:_NAME_LENGTH] if isinstance(text, str) else ""
+    return text == name + _check_digits(name) and len(name) == _NAME_LENGTH
+
+
+def _check_digits(name: str) -> str:
+    return f"{zlib.crc32(name.encode()):08x}"
 
 
 def listed(connection: apsw.Connection) -> list[Listed]:

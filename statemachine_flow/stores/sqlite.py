@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, final
@@ -21,6 +20,7 @@ from statemachine_flow.stores.health import health
 from statemachine_flow.stores.mark import Mark
 from statemachine_flow.stores.queries import SQL
 from statemachine_flow.stores.rows import owner_text, read_owner, read_row, read_rows
+from statemachine_flow.stores.schema import is_store_id
 
 _NO_RUN: Final = -1
 #: How long the last sign of life of an owner that did not leave is remembered: a day, in microseconds.
@@ -80,9 +80,9 @@ class SqliteStore:
 
     def _store_id(self) -> str:
         ((found,),) = self._database.read(SQL["store_id"], ()) or ((None,),)
-        if not isinstance(found, str) or not re.fullmatch("[0-9a-f]{32}", found):
+        if not is_store_id(found):
             raise StoreError(f"{self.name}: the store does not know its own name", kind="store.corrupt")
-        return found
+        return str(found)
 
     def _require_tail(self) -> None:
         """Refuse a store that is behind its mark; a row that is damaged is told of when it is read."""
@@ -148,8 +148,13 @@ class SqliteStore:
 
     def rejected(self, run_id: str) -> list[Rejected]:
         """See `Store.rejected`."""
-        found = self._database.read(SQL["rejected"], (run_id,))
-        return [Rejected(run, epoch, read_owner(owner), *rest) for run, epoch, owner, *rest in found]
+        rejected = []
+        for *values, is_whole in self._database.read(SQL["rejected"], {"run": run_id}):
+            if is_whole != 1:
+                raise StoreError("what came too late fails its checksum", kind="store.corrupt", run=run_id)
+            run, epoch, owner, *rest = values
+            rejected.append(Rejected(run, epoch, read_owner(owner), *rest))
+        return rejected
 
     def commit(self, batch: Sequence[NewRun | Write]) -> list[str]:
         """See `Store.commit`."""
@@ -264,8 +269,11 @@ class SqliteStore:
 
     def definition(self, content_hash: str) -> bytes | None:
         """See `Store.definition`."""
-        found = self._database.read(SQL["definition"], (content_hash,))
-        return found[0][0] if found else None
+        for body, is_whole in self._database.read(SQL["definition"], (content_hash,)):
+            if is_whole != 1 or not isinstance(body, bytes):
+                raise StoreError(f"the definition {content_hash[:12]} fails its checksum", kind="store.corrupt")
+            return body
+        return None
 
     def requests(self, run_id: str | None = None) -> list[Request]:
         """See `Store.requests`."""

@@ -22,6 +22,7 @@ from statemachine_flow import Engine, Run, Workflow
 from statemachine_flow.errors import StoreError
 from statemachine_flow.journal import KINDS, Record
 from statemachine_flow.snapshot import FORMAT
+from statemachine_flow.stores.seal import add_seal
 from tests.engine.harness import Gate, add
 
 
@@ -248,6 +249,7 @@ def altered(folder: Path, statement: str, change: Callable[[bytes], bytes]) -> S
     with Engine(path) as engine:
         engine.run(workflow, run_id="r")
     with contextlib.closing(apsw.Connection(str(path))) as connection:
+        add_seal(connection)
         guards = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
         for name, _ in guards:
             connection.execute(f'DROP TRIGGER "{name}"')
@@ -264,7 +266,7 @@ def altered(folder: Path, statement: str, change: Callable[[bytes], bytes]) -> S
 
 
 #: The columns that hold versioned forms.
-DEFINITIONS = "UPDATE definitions SET body = altered(body)"
+DEFINITIONS = "UPDATE definitions SET body = altered(body); UPDATE definitions SET seal = smf_seal(hash, body)"
 LAST_RECORD = "UPDATE journal SET data = altered(data) WHERE seq = (SELECT max(seq) FROM journal)"
 
 

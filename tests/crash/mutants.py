@@ -66,8 +66,8 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "writes do not ask for the epoch": _one(
         "stores/sql/queries.sql",
-        "WHERE no = ? AND epoch = ? AND seq = ?;",
-        "WHERE no = ? AND ? IS NOT NULL AND seq = ?;",
+        "WHERE no = ?4 AND epoch = ?5 AND seq = ?6;",
+        "WHERE no = ?4 AND ?5 IS NOT NULL AND seq = ?6;",
         "tests/stores/test_contract.py",
     ),
     "a run is claimed after a look at it": Mutant(

@@ -271,7 +271,7 @@ TOUCHING = [
     "UPDATE runs SET owner = NULL WHERE id = 'r' AND epoch = 1",
     "DELETE FROM journal",
     "INSERT INTO requests (run, action, by, reason, at, data) VALUES (1, 'cancel', '', '', 0, x'')",
-    "INSERT INTO definitions (hash, body) VALUES ('x', x'')",
+    "INSERT INTO definitions (hash, body, seal) VALUES ('x', x'', 1)",
     "REPLACE INTO steps SELECT * FROM steps",
     "DROP TABLE steps",
     "ALTER TABLE runs RENAME TO mine",

@@ -201,11 +201,17 @@ except StoreError as error:
         "DELETE FROM journal WHERE seq = 2",
         "UPDATE runs SET message = 'other'",
         "PRAGMA foreign_keys = OFF; DELETE FROM runs",
+        "UPDATE definitions SET body = x'00'",
+        "UPDATE requests SET action = 'cancel'",
+        "UPDATE rejected SET data = x'00'",
     ],
 )
 def test_a_damaged_store_gives_no_backup(path: Path, target: Path, damage: str) -> None:
     store = SqliteStore(path)
-    store.commit([Author("r").new()])
+    author = Author("r")
+    store.commit([author.new()])
+    store.request("r", "pause", "ann", "", 1)
+    store.reject(author.note(), OTHER, 1)
     with contextlib.closing(apsw.Connection(str(path))) as connection:
         connection.execute(damage)
     with pytest.raises(StoreError) as caught:

@@ -632,7 +632,7 @@ def test_an_error_inside_a_transaction_comes_out_and_nothing_is_kept(sqlite: Sto
         "BEGIN",
         "DELETE FROM runs",
         "UPDATE runs SET state = 'completed'",
-        "INSERT INTO definitions VALUES ('h', x'00')",
+        "INSERT INTO definitions VALUES ('h', x'00', 1)",
         "DROP TABLE journal",
         "DROP TRIGGER runs_edge",
         "ALTER TABLE runs RENAME TO mine",

@@ -19,10 +19,12 @@ import pytest
 
 from statemachine_flow.builder import Workflow
 from statemachine_flow.engine.asynchronous import AsyncEngine
+from statemachine_flow.engine.owner import new_owner
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.errors import StoreError
+from statemachine_flow.journal import Record
 from statemachine_flow.stores import open_store
-from statemachine_flow.stores.base import Store
+from statemachine_flow.stores.base import Store, Write
 
 IDS = ("r1", "r2", "r3", "r4")
 #: What else than the data may come of a damaged store: nothing that is said of a run.
@@ -64,6 +66,7 @@ def waiting() -> Workflow:
 
 
 def fill(path: Path, size: int) -> None:
+    late, owner = Record(10, "run.note", 1, None, b"\x80", bytes(16)), new_owner()
     with Engine(path) as engine:
         engine.run(steps(size), run_id="r1")
         engine.run(failing(), run_id="r2")
@@ -71,6 +74,7 @@ def fill(path: Path, size: int) -> None:
         engine.run(steps(size), run_id="r4")
         engine._engine._core.workers.clear()  # nobody is there to answer
         engine.signal("r3", "other", "payload", by="ann")
+        engine._engine._core.store.reject(Write(run_id="r1", epoch=1, seq=9, records=[late]), owner, 1)
     with contextlib.closing(apsw.Connection(str(path))) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         # Pages as they are used: an empty one tells nothing.
@@ -97,6 +101,9 @@ def _looks(engine: AsyncEngine, store: Store) -> dict[str, Callable[[], Awaitabl
     async def requests() -> object:
         return store.requests()
 
+    async def rejected() -> object:
+        return [str(event) for event in await engine.rejected("r1")]
+
     async def listed(**which: Any) -> object:
         rows = await engine.list(**which)
         return "store.corrupt" if any(row.damage for row in rows) else list(rows)
@@ -106,6 +113,7 @@ def _looks(engine: AsyncEngine, store: Store) -> dict[str, Callable[[], Awaitabl
         "list failed": partial(listed, states=("failed",)),
         "list of w": partial(listed, workflow="w", limit=1),
         "requests": requests,
+        "rejected": rejected,
         **{f"get {run_id}": partial(_run, engine, run_id) for run_id in IDS},
         **{f"events {run_id}": partial(_events, engine, run_id) for run_id in IDS},
     }

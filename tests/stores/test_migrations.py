@@ -71,7 +71,7 @@ def dump(path: Path) -> dict[str, list[object]]:
     """What a store of either version holds, apart from what only one of them has."""
     with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
         tables = {
-            "definitions": "*",
+            "definitions": "hash, body",
             "journal": "*",
             "steps": "*",
             "runs": "no, id, workflow, version, definition, state, seq, epoch, owner, created_at, updated_at, "

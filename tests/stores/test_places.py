@@ -16,7 +16,7 @@ import pytest
 from statemachine_flow.errors import StoreError
 from statemachine_flow.stores import filesystem
 from statemachine_flow.stores.base import RunFilter
-from statemachine_flow.stores.places import Places, identity_of
+from statemachine_flow.stores.presence import Presence, identity_of
 from statemachine_flow.stores.sqlite import SqliteStore
 from tests.stores.test_contract import OTHER, Author
 
@@ -219,17 +219,17 @@ def test_one_look_at_the_folder_is_enough_once_it_has_come_to_rest(tmp_path: Pat
     files = [str(path), f"{path}-wal", f"{path}-shm"]
     for file in files:
         Path(file).write_bytes(b"x")
-    places = Places(str(path.parent), [(file, identity_of(file)) for file in files])
-    while places.looks_at_files():  # as long as the folder's last change is too near for the next to be told from it
-        assert places.missing() is None
+    presence = Presence(str(path.parent), [(file, identity_of(file)) for file in files])
+    while presence.looks_at_files():  # as long as the folder's last change is too near for the next to be told from it
+        assert presence.missing() is None
     (path.parent / "beside").write_bytes(b"x")
-    assert places.missing() is None
-    assert places.looks_at_files()
-    while places.looks_at_files():
-        assert places.missing() is None
+    assert presence.missing() is None
+    assert presence.looks_at_files()
+    while presence.looks_at_files():
+        assert presence.missing() is None
     GONE[how](path)
 
-    assert places.missing() in files
+    assert presence.missing() in files
 
 
 def test_what_another_process_was_told_outlives_a_lost_shared_memory(tmp_path: Path) -> None:

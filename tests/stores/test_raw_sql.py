@@ -119,7 +119,7 @@ def sql(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sql]:
     else:
         connection = apsw.Connection(path)
     with contextlib.closing(connection):
-        connection.execute("INSERT INTO definitions VALUES ('d', x'01')")
+        connection.execute("INSERT INTO definitions VALUES ('d', x'01', 1)")
         yield lambda statement, *values: list(connection.execute(statement, values))
 
 

@@ -14,10 +14,15 @@ from statemachine_flow.stores.sqlite import SqliteStore
 from statemachine_flow.testing import CrashStore, Died, Killed, VirtualClock
 
 
+async def number() -> int:
+    return 1
+
+
 def two() -> smf.Workflow:
+    """With bodies on the loop itself: of a thread it does not know that something is under way."""
     workflow = smf.Workflow("two")
-    workflow.call("a", lambda: 1)
-    workflow.call("b", lambda: 2, needs="a")
+    workflow.call("a", number)
+    workflow.call("b", number, needs="a")
     return workflow
 
 

@@ -1,6 +1,6 @@
 -- How the rows of version 1 become rows of the newest version; `smf_old_` stands before the names of the old tables.
 -- Seals, which version 1 did not have, are set behind this, and so is the row of the store itself.
-INSERT INTO definitions (hash, body) SELECT hash, body FROM smf_old_definitions;
+INSERT INTO definitions (hash, body, seal) SELECT hash, body, 0 FROM smf_old_definitions;
 
 INSERT INTO runs (no, id, workflow, version, definition, state, seq, epoch, owner, created_at, updated_at, started_at,
   ended_at, steps_total, steps_done, message, seal)

@@ -20,7 +20,7 @@ SELECT seq, kind, at, step, data, digest FROM journal WHERE run = ? ORDER BY seq
 SELECT seq FROM sqlite_sequence WHERE name = 'requests';
 
 -- name: insert_definition
-INSERT OR IGNORE INTO definitions (hash, body) VALUES (?, ?);
+INSERT OR IGNORE INTO definitions (hash, body, seal) VALUES (?1, ?2, smf_seal(?1, ?2));
 
 -- name: insert_run
 INSERT OR IGNORE INTO runs (id, workflow, version, definition, state, seq, epoch, owner, created_at, updated_at,
@@ -93,7 +93,18 @@ WHERE run = (SELECT no FROM runs WHERE id = ?) AND seq > ? ORDER BY seq;
 SELECT step, state, attempt FROM steps WHERE run = (SELECT no FROM runs WHERE id = ?) ORDER BY step;
 
 -- name: definition
-SELECT body FROM definitions WHERE hash = ?;
+SELECT body, seal IS smf_seal(hash, body) FROM definitions WHERE hash = ?;
+
+-- name: damaged_definitions
+SELECT substr(hash, 1, 12) FROM definitions WHERE seal IS NOT smf_seal(hash, body);
+
+-- name: damaged_requests
+SELECT id || ' of run ' || coalesce((SELECT runs.id FROM runs WHERE no = run), '?')
+FROM requests WHERE seal IS NOT smf_seal(run, action, by, reason, at, data);
+
+-- name: damaged_rejected
+SELECT 'for run ' || coalesce((SELECT id FROM runs WHERE runs.no = run), '?')
+FROM rejected WHERE seal IS NOT smf_seal(run, epoch, owner, at, kind, step, data);
 
 -- name: insert_request
 INSERT INTO requests (run, action, by, reason, at, data, seal)
@@ -131,12 +142,13 @@ SELECT nonce, count, at, monotonic FROM beats WHERE nonce = ?;
 DELETE FROM beats WHERE nonce = ?;
 
 -- name: reject
-INSERT INTO rejected (run, epoch, owner, at, kind, step, data)
-VALUES ((SELECT no FROM runs WHERE id = ?), ?, ?, ?, ?, ?, ?);
+INSERT INTO rejected (run, epoch, owner, at, kind, step, data, seal)
+SELECT no, ?2, ?3, ?4, ?5, ?6, ?7, smf_seal(no, ?2, ?3, ?4, ?5, ?6, ?7) FROM runs WHERE id = ?1;
 
 -- name: rejected
-SELECT runs.id, rejected.epoch, rejected.owner, at, kind, step, data FROM rejected JOIN runs ON runs.no = rejected.run
-WHERE runs.id = ? ORDER BY rejected.no;
+SELECT runs.id, rejected.epoch, rejected.owner, at, kind, step, data,
+  rejected.seal IS smf_seal(run, rejected.epoch, rejected.owner, at, kind, step, data)
+FROM rejected JOIN runs ON runs.no = rejected.run WHERE :run IS NULL OR runs.id = :run ORDER BY rejected.no;
 
 -- name: owners
 SELECT id, owner FROM runs WHERE owner IS NOT NULL ORDER BY no;

@@ -10,7 +10,8 @@ CREATE TABLE smf_store (
 -- A definition, once, however many runs began with it.
 CREATE TABLE definitions (
   hash TEXT PRIMARY KEY,
-  body BLOB NOT NULL
+  body BLOB NOT NULL,
+  seal INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- A run in one row. `owner` is JSON or NULL; every write is conditional on `epoch` and `seq`. `seal` is the checksum of
@@ -88,7 +89,8 @@ CREATE TABLE rejected (
   at INTEGER NOT NULL,
   kind TEXT NOT NULL,
   step TEXT,
-  data BLOB NOT NULL
+  data BLOB NOT NULL,
+  seal INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX rejected_by_run ON rejected (run);
 

@@ -33,7 +33,7 @@ def identity_of(path: str) -> _Identity:
 
 
 @final
-class Places:
+class Presence:
     """Files of one folder that have to stay where they are.
 
     Args:
@@ -55,7 +55,7 @@ class Places:
         """A file that is not where it was, or None.
 
         Example:
-            >>> Places("/", [("/no-such-file", (1, 1))]).missing()
+            >>> Presence("/", [("/no-such-file", (1, 1))]).missing()
             '/no-such-file'
         """
         try:
