@@ -76,6 +76,7 @@ def retry(  # noqa: PLR0917 - which part of which run, and who asks
         message = f"the run is {row.state}{_worked_on(row)}; only a failed run can be retried"
         raise ConflictError(message, run=run_id)
     only = _failed_step(core, row, step, item)
+    core.require_open()
     worker = core.take_hold(run_id, listener=listener)
     reason, by = cleaned(reason, by)
     worker.tell(lambda decider, now: decider.retry(now, by, only, reason=reason))

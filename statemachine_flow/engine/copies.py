@@ -17,6 +17,7 @@ import msgspec
 
 from statemachine_flow.engine.ids import child_run_id
 from statemachine_flow.engine.paths import planned_at
+from statemachine_flow.engine.rows import new_row
 from statemachine_flow.journal import (
     BackedOff,
     Created,
@@ -33,7 +34,7 @@ from statemachine_flow.journal import (
 from statemachine_flow.lifecycle import RUN_AT_REST
 from statemachine_flow.plan import Plan
 from statemachine_flow.steps.wait import Wait
-from statemachine_flow.stores.base import NewRun, RunRow, StepChange, Write
+from statemachine_flow.stores.base import NewRun, StepChange, Write
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,23 +148,7 @@ class Copy:
             definition: as it is stored.
         """
         fold, created = self.fold, self.fold.created
-        row = RunRow(
-            id=fold.id,
-            workflow=created.workflow,
-            version=created.version,
-            definition=created.definition,
-            state="pending",
-            seq=0,
-            epoch=1,
-            owner=None,
-            created_at=self._now,
-            updated_at=self._now,
-            started_at=None,
-            ended_at=None,
-            steps_total=created.steps,
-            steps_done=0,
-            message="",
-        )
+        row = new_row(fold.id, created, self._now, None)
         write = Write(
             run_id=fold.id,
             epoch=1,

@@ -21,6 +21,7 @@ from statemachine_flow.engine.outcome import Outcome
 from statemachine_flow.engine.owner import was_killed
 from statemachine_flow.engine.ownership import Ownership, let_go, what_left
 from statemachine_flow.engine.patience import Patience
+from statemachine_flow.engine.rows import new_row
 from statemachine_flow.engine.scope import RunNames
 from statemachine_flow.engine.view import Run, view_of
 from statemachine_flow.engine.watch import Watch
@@ -103,6 +104,7 @@ class Core:
         self._patience = Patience(store, clock, write_timeout)
         self._committer = Committer(store, self.threads, self._is_busy, self.ownership.reject, self._patience)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_closing = False
 
     # --- what workers ask of their host
 
@@ -150,6 +152,15 @@ class Core:
 
     # --- runs
 
+    def require_open(self) -> None:
+        """Refuse to take up another run while those under way are let go; their child runs may still begin.
+
+        Raises:
+            UsageError: `usage.closed`.
+        """
+        if self._is_closing:
+            raise UsageError("the engine is closed", kind="usage.closed")
+
     def _stay_on_loop(self) -> None:
         """Runs and their futures belong to the loop they were put to work on."""
         loop = asyncio.get_running_loop()
@@ -183,23 +194,7 @@ class Core:
         now = self.clock.now()
         decider = self._decider(self.library.plan(created.definition, lambda: definition), fold)
         decider.begin(now, created, deadline)
-        row = RunRow(
-            id=run_id,
-            workflow=created.workflow,
-            version=created.version,
-            definition=created.definition,
-            state="pending",
-            seq=0,
-            epoch=1,
-            owner=self.owner,
-            created_at=now,
-            updated_at=now,
-            started_at=None,
-            ended_at=None,
-            steps_total=created.steps,
-            steps_done=0,
-            message="",
-        )
+        row = new_row(run_id, created, now, self.owner)
         # The worker puts its first write in the place of this empty one.
         new = NewRun(
             row=row,
@@ -342,6 +337,7 @@ class Core:
 
     async def close(self) -> None:
         """Interrupt what is under way, so that every run can be resumed, and let go of everything."""
+        self._is_closing = True
         if self._loop is not asyncio.get_running_loop():
             self.workers.clear()  # their loop is gone, and they with it; the store has what they did
         for worker in list(self.workers.values()):

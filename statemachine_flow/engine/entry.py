@@ -60,6 +60,7 @@ async def start(
         children=pins,
     )
     bodies = {child.content_hash: encode_definition(child.definition) for child in children.values()}
+    core.require_open()
     core.secrets.give(run_id_or_new, secrets)
     worker = core.begin(run_id_or_new, definition, created, listener, children=bodies)
     try:

@@ -128,6 +128,7 @@ async def _create(  # noqa: PLR0917 - what a copy is made of
     edited: Edits | None,
 ) -> str:
     """Create the new run in one transaction, unless it was created before; its id."""
+    core.require_open()
     run_id = new_run_id() if new_id is None else check_run_id(new_id)
     await entry.until_durable(core, run_id)
     inputs, secrets = _inputs(core, source, before, edited)
@@ -185,6 +186,7 @@ async def go_on(core: Core, run_id: str, by: str | None, listener: Listener | No
     """Put a run that was created from another one to work; itself if nothing happens to it by itself."""
     if core.row(run_id).state in RUN_AT_REST:
         return core.view(run_id)
+    core.require_open()
     worker = core.take_hold(run_id, listener=listener)
     try:
         require_certain(worker)

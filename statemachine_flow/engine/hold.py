@@ -24,11 +24,13 @@ async def hold(core: Core, run_id: str, *, take_over: bool = False, listener: Li
     Raises:
         NotFoundError: no such run.
         ConflictError: `run.owned`.
+        UsageError: `usage.closed`: the engine is closing.
     """
     if run_id not in core.workers:
         marks = _marks_left(core, run_id, take_over=take_over)
         if marks:
             await asyncio.to_thread(reap, marks, core.grace)
+    core.require_open()
     return core.take_hold(run_id, take_over=take_over, listener=listener)
 
 

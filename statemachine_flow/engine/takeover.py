@@ -76,6 +76,7 @@ async def recover(core: Core, by: str | None, listener: Listener | None) -> Reco
     owners = dict.fromkeys(row.owner for row in _owned_by_others(core) if row.owner is not None)
     doubts = [_Doubt(core, owner) for owner in owners]
     while True:
+        core.require_open()
         # Asked before the runs are looked at: who is found to be gone here loses them in this very round.
         is_known = all([doubt.is_over for doubt in doubts])  # noqa: C419 - each of them is to look
         for row in _owned_by_others(core):

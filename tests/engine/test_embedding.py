@@ -174,6 +174,44 @@ def test_a_closed_engine_refuses_every_call(
     asyncio.run(main())
 
 
+def test_an_engine_that_is_closing_takes_up_nothing_more(tmp_path: Path) -> None:
+    async def main() -> None:
+        begun, leave = asyncio.Event(), asyncio.Event()
+
+        async def slow_to_end() -> None:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await leave.wait()
+
+        workflow = Workflow("slow")
+        workflow.call("a", slow_to_end)
+        engine = AsyncEngine(tmp_path / "runs.db")
+        await engine.run(simple(), run_id="done")
+        await engine.start(workflow, run_id="r")
+        await begun.wait()
+        closing = asyncio.create_task(engine.close())
+        await asyncio.sleep(0)
+        calls = [
+            engine.start(simple(), run_id="new"),
+            engine.recover(),
+            engine.fork("done", at=2),
+            engine.rerun("done", from_="a"),
+        ]
+        for call in calls:
+            with pytest.raises(UsageError) as caught:
+                await call
+            assert caught.value.kind == "usage.closed"
+        leave.set()
+        await closing
+        async with AsyncEngine(tmp_path / "runs.db") as again:
+            assert (await again.get("r")).state == "paused"
+            assert all(row.owner is None for row in await again.list())
+
+    asyncio.run(main())
+
+
 def test_an_engine_that_was_never_used_closes() -> None:
     Engine("memory://").close()
     asyncio.run(AsyncEngine("memory://").close())
