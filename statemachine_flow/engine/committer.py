@@ -101,10 +101,18 @@ class Committer:
     def _take(self, worker: Worker) -> NewRun | Write | None:
         """The worker's next write; a bug in one run must not keep the others from being written."""
         try:
-            return worker.take()
+            write = worker.take()
         except BaseException as error:  # noqa: BLE001 - whoever waits for the run is told
             self._lose([worker], _bug(error))
             return None
+        if not worker.is_over:
+            return write
+        # It was lost meanwhile, and this engine may be at work on the run anew, under a later epoch.
+        why = worker.finished.exception()
+        if isinstance(why, SmfError) and why.kind == "run.fenced" and isinstance(write, Write):
+            self._reject(write)
+        worker.end(why)
+        return None
 
     def _kept(self, taken: Sequence[_Taken], commit: Callable[[], Any]) -> None:
         try:

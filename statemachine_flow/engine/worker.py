@@ -164,6 +164,11 @@ class Worker:
         return bool(self._attempts.alive)
 
     @property
+    def is_over(self) -> bool:
+        """Whether the work has ended: the run is at rest, or was lost."""
+        return self.finished.done()
+
+    @property
     def is_idle(self) -> bool:
         """Whether only the world can bring the run on, child runs included."""
         return self._idle.done()
@@ -277,7 +282,7 @@ class Worker:
                 report = {"message": "a listener of a run raised an error", "exception": error}
                 asyncio.get_running_loop().call_exception_handler(report)
 
-    def end(self, error: SmfError | None = None) -> None:
+    def end(self, error: BaseException | None = None) -> None:
         """Stop working on the run: it is at rest, or `error` says why it was lost."""
         for timer in self._timers.values():
             timer.cancel()

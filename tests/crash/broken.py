@@ -47,7 +47,7 @@ def lease_by_wall_clock(patch: pytest.MonkeyPatch) -> None:
 def nothing_interrupted(patch: pytest.MonkeyPatch) -> None:
     """Who takes a run over leaves its attempts as they are."""
 
-    def recover(rules: Rules, _reason: str, _now: int) -> None:
+    def recover(rules: Rules, _reason: str, _now: int, **_limits: Any) -> None:
         rules.set_timers()
         recovery.follow_children(rules)
 

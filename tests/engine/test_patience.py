@@ -17,7 +17,7 @@ import apsw
 import pytest
 
 from statemachine_flow.builder import Workflow
-from statemachine_flow.errors import StoreError
+from statemachine_flow.errors import ConflictError, StoreError
 from statemachine_flow.stores import database
 from statemachine_flow.stores.base import NewRun, Write
 from tests.engine.harness import PATIENCE, Driver, Gate, Outcomes, World, add, kinds
@@ -158,6 +158,42 @@ def test_a_store_that_has_let_go_of_its_file_is_not_waited_for(world: World) -> 
         waiting.result(PATIENCE)
     assert failing.failed == 1
     del engine.store.version
+
+
+def test_what_is_held_of_a_run_that_was_taken_away_does_not_end_what_this_engine_does_with_it_later(
+    world: World,
+) -> None:
+    engine, gates, workflow = world.open(write_timeout=1000), (Gate(), Gate()), Workflow("held")
+    for name, gate in zip("ab", gates, strict=True):
+        add(workflow, name, gate.ahold)
+    engine.start(workflow, run_id="r")
+    waiting = engine.later("wait", "r")
+    for gate in gates:
+        gate.begun()
+    failing = Failing(engine, float("inf"))
+    gates[0].open("held")
+    pass_time(world, engine, lambda: failing.failed > 1)
+    gates[1].open("behind what is held")
+    for _ in range(10):
+        engine.turn()
+    other = world.open()
+    assert other.core.store.claim("r", 1, other.core.owner)
+    world.clock.advance(11)  # a sign of life tells that another has taken the run
+    assert isinstance(waiting.exception(PATIENCE), ConflictError)
+    other.close()
+    resumed = engine.later("resume", "r")
+    for _ in range(10):
+        engine.turn()
+    failing._left = 0
+    pass_time(world, engine, resumed.done)
+
+    run = resumed.result(PATIENCE)
+    assert (run.state, [step.attempt for step in run.steps.values()]) == ("completed", [2, 2])
+    assert [f"{late.kind} {late.step}" for late in engine.rejected("r")] == [
+        "step.complete a",
+        "step.complete b",
+        "run.complete None",
+    ]
 
 
 @pytest.mark.parametrize("times", [1, float("inf")])
