@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol, final
 
 from statemachine_flow.clock import Clock
 from statemachine_flow.engine import outside
+from statemachine_flow.engine.attempt import require_output
 from statemachine_flow.engine.decide import Decider
 from statemachine_flow.engine.outcome import Outcome
 from statemachine_flow.lifecycle import RunState
@@ -23,7 +24,11 @@ class Target(Protocol):
         """Let the decider hear of something."""
 
     def as_completed(self, node: Node, output: Any) -> Outcome:
-        """The outcome of an attempt of which somebody else says what it gave."""
+        """The outcome of an attempt of which somebody else says what it gave.
+
+        Raises:
+            SmfError: that cannot be the step's output.
+        """
         ...
 
 
@@ -44,8 +49,9 @@ class Trial:
         """See `Target.tell`."""
         change(self.decider, self._clock.now())
 
-    def as_completed(self, node: Node, output: Any) -> Outcome:  # noqa: ARG002 - its owner will compute what is declared
-        """See `Target.as_completed`."""
+    def as_completed(self, node: Node, output: Any) -> Outcome:
+        """See `Target.as_completed`; its owner will compute what is declared once more."""
+        require_output(node.step, output, self.decider.names(node))
         return Outcome(status="completed", output=encode_value(output))
 
 

@@ -16,6 +16,7 @@ from statemachine_flow.executors.thread import Abandoned
 from statemachine_flow.journal import Usage
 from statemachine_flow.output_schema import conform
 from statemachine_flow.plan import PlannedStep
+from statemachine_flow.secrets import NO_SECRETS, Redactor
 from statemachine_flow.steps.base import Attempt, ExecutableVerb
 from statemachine_flow.steps.call import Call
 from statemachine_flow.values import encode_value
@@ -111,6 +112,19 @@ async def _completed(
     return _outcome(planned, verb, kept, encoded, attempt, names)
 
 
+def require_output(planned: PlannedStep, output: Any, names: Mapping[str, Any]) -> None:
+    """That a value can be the output of a step, by its schema and by what the step declares to make of it.
+
+    Raises:
+        StepError: it cannot.
+    """
+    encode_value(output)
+    if planned.step.output_schema is not None:
+        conform(planned.step.output_schema, output)
+    if planned.outputs and isinstance(planned.verb, ExecutableVerb):
+        _declared(planned, NO_SECRETS, ChainMap(dict(planned.verb.output_names(output)), names))  # type: ignore[arg-type]  # it is only read
+
+
 def rendered(planned: PlannedStep, names: Mapping[str, Any]) -> ExecutableVerb:
     """The step's verb with its placeholders filled in.
 
@@ -153,7 +167,7 @@ def _outcome(  # noqa: PLR0917 - what is known of the attempt by now
     # Declared outputs see what is kept, so that no expression brings a secret back in another form.
     outputs: bytes | None = None
     if planned.step.outputs:
-        outputs = _declared(planned, attempt, ChainMap(dict(verb.output_names(kept)), names))  # type: ignore[arg-type]  # it is only read
+        outputs = _declared(planned, attempt.redactor, ChainMap(dict(verb.output_names(kept)), names))  # type: ignore[arg-type]  # it is only read
     outcome = Outcome(status="completed", outputs=outputs, usage=_usage(attempt))
     if len(encoded) <= INLINE_LIMIT:
         outcome.output = encoded
@@ -168,7 +182,7 @@ def _outcome(  # noqa: PLR0917 - what is known of the attempt by now
     return outcome
 
 
-def _declared(planned: PlannedStep, attempt: Attempt, names: Mapping[str, Any]) -> bytes:
+def _declared(planned: PlannedStep, redactor: Redactor, names: Mapping[str, Any]) -> bytes:
     values: dict[str, Any] = {}
     for name, expression in planned.outputs.items():
         try:
@@ -176,7 +190,7 @@ def _declared(planned: PlannedStep, attempt: Attempt, names: Mapping[str, Any]) 
         except ExpressionError as error:
             message = f"output '{name}' cannot be computed: {error}"
             raise StepError(message, kind="step.outputs", name="OutputsError") from error
-    return encode_value(attempt.redactor.value(values))
+    return encode_value(redactor.value(values))
 
 
 def timed_out(seconds: float, *, abandoned: bool = False) -> Outcome:

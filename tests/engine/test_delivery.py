@@ -87,13 +87,16 @@ def test_resolved_as_completed_it_has_the_output_that_somebody_gave_and_all_that
     assert len(gate.attempts) == 1
 
 
-def test_an_output_that_lacks_what_is_declared_is_refused_and_leaves_the_step_as_it_was(
-    world: World, gate: Gate
+@pytest.mark.parametrize(("output", "kind"), [({"other": 7}, "step.outputs"), ({"id": "x"}, "step.schema")])
+def test_an_output_that_cannot_be_the_step_s_is_refused_and_leaves_the_step_as_it_was(
+    world: World, gate: Gate, output: Any, kind: str
 ) -> None:
-    engine = cut_off(world, workflow := payment(gate.hold), gate)
+    schema = {"properties": {"id": {"type": "integer"}}}
+    engine = cut_off(world, workflow := payment(gate.hold, output_schema=schema), gate)
     engine.run(workflow, run_id="r")
-    with contextlib.suppress(StepError):
-        engine.resolve("r", "pay", "completed", output={"other": 7})
+    with pytest.raises(StepError) as caught:
+        engine.resolve("r", "pay", "completed", output=output)
+    assert caught.value.kind == kind
     with pytest.raises(ConflictError, match="took effect"):
         engine.resume("r")
     assert engine.get("r").steps["pay"].state == "interrupted"
