@@ -4,8 +4,8 @@ Schemas are JSON Schema, draft 2020-12 unless `$schema` names another one. A `$r
 one of the published drafts themselves; nothing is ever fetched. `format` is a remark, as the drafts have it.
 
 Results are wider than JSON: tuples and sets are checked as arrays, a Decimal as a number, keys of mappings have to be
-text, and dates, times and bytes are of no type that a schema can ask for. The work is bounded by a number of steps;
-only a `pattern` is Python's own search, which an unlucky pattern can keep busy for long.
+text, and dates, times and bytes are of no type that a schema can ask for. The work is bounded: by a number of steps,
+and for patterns by a time, since an unlucky one can keep any search busy for years.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from statemachine_flow.errors import StepError
+from statemachine_flow.schema_patterns import PATTERN_KEYWORDS, InvalidPattern, begin_search
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -79,6 +80,8 @@ def _compiled(text: bytes) -> Validator | str:
     import jsonschema.validators  # noqa: PLC0415
     import referencing  # noqa: PLC0415
 
+    if b'"unevaluatedProperties"' in text and b'"patternProperties"' in text:
+        return "`unevaluatedProperties` does not go together with `patternProperties`; use `additionalProperties`"
     schema = msgspec.json.decode(text)
     draft: Any = jsonschema.validators.Draft202012Validator
     if isinstance(schema, dict) and "$schema" in schema:
@@ -89,7 +92,7 @@ def _compiled(text: bytes) -> Validator | str:
             return "`$schema` names no draft that is known here"
     try:
         draft.check_schema(schema)
-        keywords = {**draft.VALIDATORS, "uniqueItems": _unique_items}
+        keywords = {**draft.VALIDATORS, "uniqueItems": _unique_items, **PATTERN_KEYWORDS}
         counting = jsonschema.validators.extend(draft, {name: _counted(check) for name, check in keywords.items()})
         validator: Validator = counting(schema, registry=referencing.Registry())
     except jsonschema.exceptions.SchemaError as error:
@@ -127,12 +130,15 @@ def _first_error(validator: Validator, value: Any) -> ValidationError | None:
 
     plain = _plain(value, "$")
     _left.checks = MAX_CHECKS
+    begin_search()
     try:
         found: ValidationError | None = best_match(itertools.islice(validator.iter_errors(plain), _COMPARED))
-    except _Exhausted:
+    except (_Exhausted, TimeoutError):
         raise _broken("takes too much work to be checked against its output_schema") from None
     except RecursionError:
         raise _broken("is nested too deeply for its output_schema, or the schema refers to itself for ever") from None
+    except InvalidPattern as error:
+        raise _invalid(str(error)) from None
     except Unresolvable:
         raise _invalid("a `$ref` leads to nothing in the schema, and nothing is fetched") from None
     return found

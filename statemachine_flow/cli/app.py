@@ -63,6 +63,10 @@ class _LazyGroup(click.Group):
             return None
         module = import_module(f"statemachine_flow.cli.commands.{cmd_name}")
         command: click.Command = module.command
+        if "logging" in sys.modules:  # else it carries nothing that could log
+            from statemachine_flow.cli.logs import tell_logs  # noqa: PLC0415 - as the comment says
+
+            tell_logs()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature

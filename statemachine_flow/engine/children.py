@@ -48,6 +48,8 @@ class Children:
         self._elsewhere.pop(run_id, None)
         try:
             self._follow(parent, node, run_id)
+        except StoreError as error:
+            parent.end(error)  # it says nothing of the child, whose end may be good
         except SmfError as error:
             if error.kind == "run.owned":
                 self._elsewhere[run_id] = parent, node

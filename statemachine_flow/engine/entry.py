@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,14 +17,15 @@ from statemachine_flow.engine.code import code_digests
 from statemachine_flow.engine.core import Core, Listener
 from statemachine_flow.engine.hold import hold
 from statemachine_flow.engine.ids import check_run_id, new_run_id
-from statemachine_flow.engine.inputs import complete_inputs, split_secrets
+from statemachine_flow.engine.inputs import complete_inputs, require_plain, split_secrets
 from statemachine_flow.engine.length import require_room
 from statemachine_flow.engine.outcome import clean_text
 from statemachine_flow.engine.view import Run, view_of
 from statemachine_flow.engine.worker import Worker
-from statemachine_flow.errors import ConflictError, UsageError
+from statemachine_flow.errors import ConflictError, StepError, UsageError
 from statemachine_flow.journal import Created
 from statemachine_flow.lifecycle import RUN_AT_REST, RunState
+from statemachine_flow.model import Definition
 from statemachine_flow.snapshot import encode_definition
 from statemachine_flow.values import decode_value, encode_value
 
@@ -61,6 +63,7 @@ async def start(
     )
     bodies = {child.content_hash: encode_definition(child.definition) for child in children.values()}
     core.require_open()
+    require_plain(stored, [*secrets.values(), *_secrets_of_steps(core, content_hash, definition, run_id)])
     core.secrets.give(run_id_or_new, secrets)
     worker = core.begin(run_id_or_new, definition, created, listener, children=bodies)
     try:
@@ -70,6 +73,14 @@ async def start(
             raise
         return await again()
     return worker
+
+
+def _secrets_of_steps(core: Core, content_hash: str, definition: Definition, run_id: str | None) -> Iterator[str]:
+    """The secrets that steps of a new run may read, as far as they are known here."""
+    for name in core.library.plan(content_hash, lambda: definition).secrets:
+        with contextlib.suppress(StepError):  # the step that reads it is told
+            if (found := core.secrets.find(run_id, name)) is not None:
+                yield found
 
 
 async def until_durable(core: Core, run_id: str) -> None:

@@ -73,7 +73,7 @@ async def fork(
         entries = [moved(one, source.plan, passed) for one in taken]
         entries = with_new_children(entries, waiting_for_children(past), copy.fold.id)
         copy.take(msgspec.structs.replace(one, at=now) if one.kind == "run.start" else one for one in entries)
-        copy.settle(_note(said, reason), by)
+        copy.settle(hide(_note(said, reason)), hide(by))
 
     return await _create(core, source, created, origin, new_id, write, edited)
 
@@ -89,6 +89,7 @@ async def rerun(core: Core, run_id: str, step: str, *, new_id: str | None, reaso
     """
     source = await _source(core, run_id)
     plan, last = source.plan, source.records[-1].at
+    hide = RunNames(plan, source.fold, core.store, core.env, core.secrets).hide
     entries = entries_of(source.records)
     chosen = Rerun(plan, source.fold, entries, step)
     origin = Forked(run=run_id, seq=source.fold.seq, step=step)
@@ -103,7 +104,7 @@ async def rerun(core: Core, run_id: str, step: str, *, new_id: str | None, reaso
             if any((one.kind, one.step) == ("step.wait", path) for one in kept)
         }
         copy.take(with_new_children(kept, waiting, copy.fold.id))
-        copy.settle(_note(f"carried out anew from step {step} of {run_id}", reason), by)
+        copy.settle(hide(_note(f"carried out anew from step {step} of {run_id}", reason)), hide(by))
 
     return await _create(core, source, entries[0].data, origin, new_id, write, None)
 

@@ -6,7 +6,7 @@ Secret ones are split off before anything is stored: a marker stands for each of
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, cast
@@ -15,7 +15,7 @@ import attrs
 
 from statemachine_flow.errors import InputError, Problem, StepError, UsageError
 from statemachine_flow.model import Definition, Input
-from statemachine_flow.secrets import secret_fault
+from statemachine_flow.secrets import Redactor, secret_fault
 from statemachine_flow.values import encode_value
 
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
@@ -136,6 +136,34 @@ def split_secrets(definition: Definition, values: Mapping[str, Any]) -> tuple[di
     declared = definition.inputs
     secrets = {name: value for name, value in values.items() if declared[name].secret and value is not None}
     return {**values, **{name: {"$secret": name} for name in secrets}}, secrets
+
+
+def require_plain(stored: Mapping[str, Any], secrets: Iterable[str]) -> None:
+    """That no secret stands in an input that will be stored.
+
+    Args:
+        stored: the inputs as they are stored, from `split_secrets`.
+        secrets: values of every secret that the run may read.
+
+    Raises:
+        InputError: `input.value` for each that holds one.
+
+    Example:
+        >>> require_plain({"n": 3, "text": "no more"}, ["hunter22"])
+    """
+    redactor = Redactor(tuple(dict.fromkeys(secrets)))
+    problems = [
+        _problem(
+            "input.value",
+            name,
+            f"the input '{name}' holds a secret of the workflow, and would be stored",
+            "declare the input with `secret = true`, or leave the secret out",
+        )
+        for name, value in stored.items()
+        if redactor.value(value) != value
+    ]
+    if problems:
+        raise InputError(problems)
 
 
 def _value(name: str, declared: Input, given: Mapping[str, Any], find: Callable[[str], str | None]) -> Any:

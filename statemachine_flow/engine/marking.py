@@ -28,6 +28,8 @@ async def mark(core: Core, run_id: str, label: str, *, reason: str, by: str | No
     """
     data = encode_value({"label": check_label(label)})
     await until_durable(core, run_id)
+    names = core.names_of(run_id)
+    reason, by = names.hide(reason), names.hide(by)
     _require_marks(core, run_id)
     before = core.row(run_id).seq
     worker = core.workers.get(run_id)

@@ -280,7 +280,12 @@ class SqliteStore:
         requests = []
         for *values, is_whole in self._database.read(SQL["requests"], {"run": run_id}):
             if is_whole != 1:
-                raise StoreError("a request fails its checksum", kind="store.corrupt", run=str(values[1]))
+                raise StoreError(
+                    f"request {values[0]} fails its checksum",
+                    kind="store.corrupt",
+                    run=str(values[1])[:100],
+                    hint="`smf fork` begins a new run of what it has done, without what was asked of it",
+                )
             requests.append(Request(*values))
         return requests
 

@@ -14,7 +14,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from statemachine_flow import Engine, Workflow, load
-from statemachine_flow.errors import SmfError, UsageError
+from statemachine_flow.errors import InputError, SmfError, UsageError
 from tests.cli.conftest import Smf, Start
 from tests.engine.harness import add
 
@@ -155,6 +155,11 @@ def lines(stage: Path) -> list[tuple[list[str], int]]:
         (["cancel", "r1", "--reason", said], 0),
         (["run", "canary.toml", "--run-id", "r2", "--inputs", inputs, *agent], 8),
         (["pause", "r2", "--reason", said], 0),
+        (["checkpoint", "r2", "--label", "here", "--reason", said, "--by", said], 0),
+        (["restore", "r2@here", "--run-id", "r3", "--no-start", "--reason", said, "--by", said], 0),
+        (["fork", "r2", "--run-id", "r4", "--no-start", "--reason", said, "--by", said], 0),
+        (["rerun", "r2", "--from", "pieces", "--run-id", "r5", "--no-start", "--reason", said, "--by", said], 0),
+        *((["events", run], 0) for run in ("r3", "r4", "r5")),
         (["cancel", "r2", "--reason", said], 0),
         (["retry", "r1", "--debug"], 5),
         *((words, 0) for run in ("r1", "r2") for words in (["status", run], ["events", run], ["graph", run])),
@@ -233,6 +238,28 @@ def test_g19_a_signal_takes_no_secret_into_the_journal(tmp_path: Path, monkeypat
             assert hits(tmp_path, ENV, OTHER) == []
             assert engine.resume(run).steps["hear"].output == {"a": ["***", "***"]}
     assert hits(tmp_path, ENV, OTHER) == []
+
+
+@pytest.mark.parametrize("given", [f"with {ENV} inside", {"deep": [GIVEN]}, base64.b64encode(ENV.encode()).decode()])
+def test_g19_a_secret_in_an_input_that_would_be_stored_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: object
+) -> None:
+    monkeypatch.setenv("CANARY_ENV", ENV)
+    document = (
+        'dsl = "1"\nname = "plain"\ninputs.pw = { secret = true }\ninputs.plain = { type = "object" }\n'
+        'inputs.text = {}\nsteps.use = { secrets = ["CANARY_ENV"], run = ["true"] }\n'
+    )
+    inputs = {"pw": GIVEN, "plain" if isinstance(given, dict) else "text": given}
+    inputs = {"plain": {}, "text": "nothing", **inputs}
+    with Engine(tmp_path / "runs.db") as engine:
+        with pytest.raises(InputError) as caught:
+            engine.run(load(document), inputs, run_id="r")
+        assert engine.run(load(document), {"pw": GIVEN, "plain": {}, "text": "none"}, run_id="r").state == "completed"
+
+    assert [problem.kind for problem in caught.value.problems] == ["input.value"]
+    assert ENV not in str(caught.value)
+    assert GIVEN not in str(caught.value)
+    assert hits(tmp_path, ENV, GIVEN) == []
 
 
 def test_g19_a_secret_that_could_not_be_hidden_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

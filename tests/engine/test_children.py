@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from statemachine_flow.builder import Workflow, load
@@ -577,6 +579,26 @@ def test_a_run_whose_child_is_lost_to_the_disk_is_lost_with_it_and_can_be_resume
     assert engine.resume(RUN).state == "running"
     engine.signal(CHILD, "go", 1)
     assert ended(engine).state == "completed"
+
+
+@pytest.mark.parametrize(
+    "damage", ["UPDATE requests SET action = 'cancel'", "UPDATE runs SET message = 'x' WHERE id = ?"]
+)
+def test_a_damaged_child_is_an_error_of_the_store_and_no_end_of_its_step(tmp_path: Path, damage: str) -> None:
+    world = World("sync", "sqlite", tmp_path)
+    engine = world.open()
+    engine.run(outer(), run_id=RUN)
+    engine.close()
+    store = world.inner()
+    store.request(CHILD, "pause", "ann", "", 1)
+    with contextlib.closing(apsw.Connection(str(world.path))) as connection:
+        connection.execute(damage, (CHILD,) if "?" in damage else ())
+    with pytest.raises(StoreError) as caught:
+        world.open().resume(RUN)
+
+    assert caught.value.kind == "store.corrupt"
+    assert world.open().get(RUN).state == "running"
+    assert world.open().get(RUN).steps["sub"].state == "waiting"
 
 
 async def _end(worker: Any, error: SmfError) -> None:

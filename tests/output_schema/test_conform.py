@@ -177,3 +177,49 @@ def test_the_library_is_loaded_when_a_result_is_checked_and_not_before() -> None
     script = "import sys, statemachine_flow.output_schema, statemachine_flow.steps; print('jsonschema' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+# --- patterns
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"pattern": "^(a+)+$"}, "a" * 60 + "!"),
+        ({"pattern": r"^(\w+\s?)*\d$"}, "word " * 10_000),
+        ({"patternProperties": {r"^(.*a){12}b$": {"type": "string"}}}, {"a" * 200 + "b": 1}),
+        ({"additionalProperties": False, "patternProperties": {r"^(.*a){12}$": True}}, {"a" * 200 + "b": 1}),
+        ({"propertyNames": {"pattern": r"^(.*a){12}$"}}, {"a" * 200 + "b": 1}),
+    ],
+)
+def test_no_pattern_keeps_the_check_busy(schema: Any, value: Any) -> None:
+    """Python's own search would take years for some of them; here each ends with a breach, told or out of time."""
+    assert error_of(schema, value).kind == "step.schema"
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "fits"),
+    [
+        ({"patternProperties": {"^n": {"type": "integer"}}}, {"n1": 1, "x": "text"}, True),
+        ({"patternProperties": {"^n": {"type": "integer"}}}, {"n1": "one"}, False),
+        ({"properties": {"a": {}}, "additionalProperties": {"type": "integer"}}, {"a": "x", "b": 2}, True),
+        ({"properties": {"a": {}}, "additionalProperties": {"type": "integer"}}, {"a": "x", "b": "y"}, False),
+        ({"patternProperties": {"^n": {}}, "additionalProperties": False}, {"n1": 1}, True),
+        ({"patternProperties": {"^n": {}}, "additionalProperties": False}, {"n1": 1, "x": 2}, False),
+        ({"pattern": "(?=b)b"}, "abc", True),
+        ({"pattern": "^x"}, 7, True),
+        ({"unevaluatedProperties": False, "properties": {"a": {}}}, {"a": 1, "b": 2}, False),
+    ],
+)
+def test_patterns_mean_what_they_do_in_json_schema(schema: Any, value: Any, fits: bool) -> None:
+    if fits:
+        conform(schema, value)
+    else:
+        assert error_of(schema, value).kind == "step.schema"
+
+
+@pytest.mark.parametrize(
+    "schema", [{"pattern": "("}, {"unevaluatedProperties": False, "patternProperties": {"^n": {}}}]
+)
+def test_patterns_that_cannot_be_searched_for_are_the_documents_fault(schema: Any) -> None:
+    assert error_of(schema, "text").kind == "definition.schema"
