@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from statemachine_flow.errors import StepError
-from statemachine_flow.schema_patterns import PATTERN_KEYWORDS, InvalidPattern, begin_search
+from statemachine_flow.schema_patterns import PATTERN_KEYWORDS, InvalidPattern, begin_search, unsupported
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -80,8 +80,8 @@ def _compiled(text: bytes) -> Validator | str:
     import jsonschema.validators  # noqa: PLC0415
     import referencing  # noqa: PLC0415
 
-    if b'"unevaluatedProperties"' in text and b'"patternProperties"' in text:
-        return "`unevaluatedProperties` does not go together with `patternProperties`; use `additionalProperties`"
+    if (fault := unsupported(text)) is not None:
+        return fault
     schema = msgspec.json.decode(text)
     draft: Any = jsonschema.validators.Draft202012Validator
     if isinstance(schema, dict) and "$schema" in schema:

@@ -20,6 +20,21 @@ class InvalidPattern(Exception):  # noqa: N818 - it says what is wrong
     """A pattern that is none."""
 
 
+def unsupported(text: bytes) -> str | None:
+    """What of a schema cannot be checked within a time.
+
+    Args:
+        text: the schema as JSON.
+
+    Example:
+        >>> unsupported(b'{"pattern": "^a"}') is None
+        True
+    """
+    if b'"unevaluatedProperties"' in text and b'"patternProperties"' in text:
+        return "`unevaluatedProperties` does not go together with `patternProperties`; use `additionalProperties`"
+    return None
+
+
 def begin_search() -> None:
     """The searches for another result begin."""
     _until.time = time.monotonic() + MAX_SECONDS

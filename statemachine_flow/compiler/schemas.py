@@ -12,6 +12,7 @@ import msgspec
 from statemachine_flow.compiler.problems import shown
 from statemachine_flow.compiler.source import Path
 from statemachine_flow.model import Finding
+from statemachine_flow.schema_patterns import unsupported
 
 _REFERENCES: Final = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 #: What stands under these is data, whatever it looks like.
@@ -30,7 +31,9 @@ def schema_findings(schema: Mapping[str, Any]) -> Iterator[Finding]:
         ["'https://example.com/a.json' lies outside the schema"]
     """
     try:
-        fault = _fault(msgspec.json.encode(schema))
+        text = msgspec.json.encode(schema)
+        message = unsupported(text)
+        fault = _fault(text) if message is None else Finding("definition.schema", message)
     except RecursionError:
         fault = Finding("definition.schema", "the schema is nested too deep")
     if fault is not None:
