@@ -61,5 +61,5 @@ def seal_all(connection: apsw.Connection) -> None:
     """Seal every row that has a seal, as it is."""
     seal_runs(connection)
     connection.execute("UPDATE definitions SET seal = smf_seal(hash, body)")
-    connection.execute("UPDATE requests SET seal = smf_seal(run, action, by, reason, at, data)")
+    connection.execute("UPDATE requests SET seal = smf_seal(id, run, action, by, reason, at, data)")
     connection.execute("UPDATE rejected SET seal = smf_seal(run, epoch, owner, at, kind, step, data)")

@@ -79,10 +79,10 @@ class SqliteStore:
             raise
 
     def _store_id(self) -> str:
-        ((found,),) = self._database.read(SQL["store_id"], ()) or ((None,),)
-        if not is_store_id(found):
+        found = [row[0] for row in self._database.read(SQL["store_id"], ())]
+        if len(found) != 1 or not is_store_id(found[0]):
             raise StoreError(f"{self.name}: the store does not know its own name", kind="store.corrupt")
-        return str(found)
+        return str(found[0])
 
     def _require_tail(self) -> None:
         """Refuse a store that is behind its mark; a row that is damaged is told of when it is read."""
@@ -148,6 +148,7 @@ class SqliteStore:
 
     def rejected(self, run_id: str) -> list[Rejected]:
         """See `Store.rejected`."""
+        self._require_intact("rejected")
         rejected = []
         for *values, is_whole in self._database.read(SQL["rejected"], {"run": run_id}):
             if is_whole != 1:
@@ -245,6 +246,7 @@ class SqliteStore:
             bound = {"run": number, "action": action, "by": by, "reason": reason, "at": at, "data": data}
             self._database.run(SQL["insert_request"], bound)
             request = self._database.last_id()
+            self._database.run(SQL["seal_request"], (request,))
         self._mark.put(0, 0, 0, request)
         return request
 
@@ -277,6 +279,7 @@ class SqliteStore:
 
     def requests(self, run_id: str | None = None) -> list[Request]:
         """See `Store.requests`."""
+        self._require_intact("requests")
         requests = []
         for *values, is_whole in self._database.read(SQL["requests"], {"run": run_id}):
             if is_whole != 1:
@@ -288,6 +291,12 @@ class SqliteStore:
                 )
             requests.append(Request(*values))
         return requests
+
+    def _require_intact(self, table: str) -> None:
+        """Refuse a table of which a flipped bit in SQLite's own data hides rows: nothing tells how many there were."""
+        found = self._database.read(f"PRAGMA integrity_check({table})", ())
+        if found[0][0] != "ok":
+            raise StoreError(f"the table {table} is damaged: {found[0][0]}", kind="store.corrupt")
 
     def steps(self, run_id: str) -> list[tuple[str, str, int]]:
         """See `Store.steps`."""

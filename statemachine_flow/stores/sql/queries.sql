@@ -100,20 +100,22 @@ SELECT substr(hash, 1, 12) FROM definitions WHERE seal IS NOT smf_seal(hash, bod
 
 -- name: damaged_requests
 SELECT id || ' of run ' || coalesce((SELECT runs.id FROM runs WHERE no = run), '?')
-FROM requests WHERE seal IS NOT smf_seal(run, action, by, reason, at, data);
+FROM requests WHERE seal IS NOT smf_seal(id, run, action, by, reason, at, data);
 
 -- name: damaged_rejected
 SELECT 'for run ' || coalesce((SELECT id FROM runs WHERE runs.no = run), '?')
 FROM rejected WHERE seal IS NOT smf_seal(run, epoch, owner, at, kind, step, data);
 
 -- name: insert_request
-INSERT INTO requests (run, action, by, reason, at, data, seal)
-VALUES (:run, :action, :by, :reason, :at, :data, smf_seal(:run, :action, :by, :reason, :at, :data));
+INSERT INTO requests (run, action, by, reason, at, data, seal) VALUES (:run, :action, :by, :reason, :at, :data, 0);
+
+-- name: seal_request
+UPDATE requests SET seal = smf_seal(id, run, action, by, reason, at, data) WHERE id = ?;
 
 -- name: requests
 SELECT requests.id, runs.id, action, by, reason, at, data,
-  runs.is_whole AND requests.seal IS smf_seal(requests.run, action, by, reason, at, data)
-FROM requests JOIN (SELECT no, id, seal IS smf_seal(no, {{columns}}) AS is_whole FROM runs) AS runs
+  runs.is_whole AND requests.seal IS smf_seal(requests.id, requests.run, action, by, reason, at, data)
+FROM requests LEFT JOIN (SELECT no, id, seal IS smf_seal(no, {{columns}}) AS is_whole FROM runs) AS runs
   ON runs.no = requests.run
 WHERE :run IS NULL OR runs.id = :run ORDER BY requests.id;
 
@@ -147,8 +149,9 @@ SELECT no, ?2, ?3, ?4, ?5, ?6, ?7, smf_seal(no, ?2, ?3, ?4, ?5, ?6, ?7) FROM run
 
 -- name: rejected
 SELECT runs.id, rejected.epoch, rejected.owner, at, kind, step, data,
-  rejected.seal IS smf_seal(run, rejected.epoch, rejected.owner, at, kind, step, data)
-FROM rejected JOIN runs ON runs.no = rejected.run WHERE :run IS NULL OR runs.id = :run ORDER BY rejected.no;
+  rejected.seal IS smf_seal(run, rejected.epoch, rejected.owner, at, kind, step, data) AS is_whole
+FROM rejected LEFT JOIN runs ON runs.no = rejected.run
+WHERE runs.id = :run OR NOT is_whole OR runs.id IS NULL ORDER BY rejected.no;
 
 -- name: owners
 SELECT id, owner FROM runs WHERE owner IS NOT NULL ORDER BY no;
