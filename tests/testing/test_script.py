@@ -135,28 +135,33 @@ def test_a_result_that_the_schema_allows_is_taken(outcome: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(
-    ("make", "kind"),
+    ("sort", "values", "kind"),
     [
-        (lambda: Return(1, takes=-2), "definition.range"),
-        (lambda: Return(1, takes=float("nan")), "definition.range"),
-        (lambda: Return(1, takes="soon"), "definition.range"),
-        (lambda: Return(1, takes=None), "definition.type"),
-        (lambda: Return(1, found="zz"), "definition.range"),
-        (lambda: Return(1, cost_usd="a lot"), "definition.type"),
-        (lambda: Fail("Not A Name"), "definition.name"),
-        (lambda: Fail("E", is_=("OSError", 3)), "definition.type"),
-        (lambda: Fail("E", is_="OSError"), "definition.type"),
-        (lambda: Exit("1"), "definition.type"),
-        (lambda: Exit(True), "definition.type"),
-        (lambda: Decide(form=[]), "definition.type"),
-        (lambda: Script.of({1: {"return": 1}}), "definition.type"),
+        (Return, {"takes": -2}, "definition.range"),
+        (Return, {"takes": float("nan")}, "definition.range"),
+        (Return, {"takes": "soon"}, "definition.range"),
+        (Return, {"takes": None}, "definition.type"),
+        (Return, {"found": "zz"}, "definition.range"),
+        (Return, {"cost_usd": "a lot"}, "definition.type"),
+        (Fail, {"name": "Not A Name"}, "definition.name"),
+        (Fail, {"is_": ("OSError", 3)}, "definition.type"),
+        (Fail, {"is_": "OSError"}, "definition.type"),
+        (Exit, {"status": "1"}, "definition.type"),
+        (Exit, {"status": True}, "definition.type"),
+        (Decide, {"form": []}, "definition.type"),
     ],
 )
-def test_values_that_make_no_sense_are_refused_in_python_too(make: Any, kind: str) -> None:
+def test_values_that_make_no_sense_are_refused_in_python_too(sort: Any, values: dict[str, Any], kind: str) -> None:
     with pytest.raises(DefinitionError) as caught:
-        make()
+        sort(**values)
 
     assert caught.value.kind == kind
+
+
+def test_a_path_is_text() -> None:
+    paths: Any = {1: {"return": 1}}
+    with pytest.raises(DefinitionError, match="the path of a step is text"):
+        Script.of(paths)
 
 
 @pytest.mark.parametrize("given", [[1], 3, b"steps"])
