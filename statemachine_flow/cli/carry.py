@@ -44,17 +44,17 @@ _CODE_MISSING: Final = (
     "PYTHONPATH, or resume the run in the program that it came from"
 )
 
+_POISON_OPTION: Final = click.option(
+    "--poison-after",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="Quarantine a run one of whose steps was cut off that often in a row by the death of its process; "
+    "0 for never.",
+)
 #: The last stands first in the help.
 _ENGINE_OPTIONS: Final = (
-    click.option(
-        "--poison-after",
-        metavar="N",
-        type=click.IntRange(min=0),
-        default=3,
-        show_default=True,
-        help="Quarantine a run one of whose steps was cut off that often in a row by the death of its process; "
-        "0 for never.",
-    ),
     click.option(
         "--workflow",
         "workflows",
@@ -114,6 +114,11 @@ _ENGINE_OPTIONS: Final = (
 
 def engine_options(command: _F) -> _F:
     """The options of an engine that carries a run; the command gets them as `engine_arguments`."""
+    return _POISON_OPTION(rehearsal_options(command))
+
+
+def rehearsal_options(command: _F) -> _F:
+    """Those of them that count where deaths are played, too."""
 
     @functools.wraps(command)
     def collected(
@@ -125,7 +130,7 @@ def engine_options(command: _F) -> _F:
         write_timeout: float,
         agents: tuple[str, ...],
         workflows: tuple[str, ...],
-        poison_after: int,
+        poison_after: int = 0,
         **others: Any,
     ) -> Any:
         arguments = {

@@ -34,7 +34,7 @@ def read_inputs(definition: Definition, source: str | None, pairs: Iterable[str]
         >>> read_inputs(declared, '{"n": 1}', ["n=5", "s=5"])
         {'n': 5, 's': '5'}
     """
-    values = {} if source is None else _read_source(source)
+    values = {} if source is None else read_source(source)
     types = {name: declared.type for name, declared in definition.inputs.items()}
     values |= _read_pairs(pairs, types, "--input", "input")
     return values
@@ -96,7 +96,13 @@ def _read_pairs(pairs: Iterable[str], types: Mapping[str, str], option: str, nou
     return values
 
 
-def _read_source(source: str) -> dict[str, Any]:
+def read_source(source: str) -> dict[str, Any]:
+    """What `--inputs` gives: inputs by name, from a file or from JSON text.
+
+    Raises:
+        DefinitionError: the file is not valid.
+        click.UsageError: the text is not valid.
+    """
     if not source.lstrip().startswith("{"):
         return read_file(Path(source))[0]
     try:

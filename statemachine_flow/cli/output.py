@@ -92,6 +92,20 @@ def say(text: str) -> None:
         _silence(sys.stderr)
 
 
+def show_over(text: str, before: str) -> None:
+    """Show a line on stderr in the place of the one before, without ending it; plain, for any terminal.
+
+    Args:
+        text: what is shown; "" for nothing.
+        before: what was shown there before.
+    """
+    try:
+        sys.stderr.write("\r" + sanitize(text).ljust(len(before)) + ("" if text else "\r"))
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        _silence(sys.stderr)
+
+
 def _harmless(text: str) -> str:
     return "".join(part if _PAINT.fullmatch(part) else sanitize_lines(part) for part in _PAINT.split(text))
 

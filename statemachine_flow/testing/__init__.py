@@ -6,7 +6,10 @@ Layout, each module importing only from those above it:
     crash       a store that dies at a chosen write
     threads     work in threads, in the same order every time
     places      which step a path means, those of child runs included
-    outcomes    what can happen to a step, as values; `script`: by path, and as documents
+    checks      what the values of outcomes may be
+    outcomes    what can happen to a step, as values
+    reader      from plain data to outcomes; `fits`: whether they fit a workflow
+    script      outcomes by path, from Python or a document
     player      plays a script in the place of step bodies
     compare     what became of a run, and how that differs from what became of another
     life        one life of a process that carries a run: to its rest, or to its death
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from statemachine_flow.testing.loop import Killed, Stuck
     from statemachine_flow.testing.manual import ManualClock
     from statemachine_flow.testing.outcomes import Decide, Exit, Fail, Return, Signal
+    from statemachine_flow.testing.player import Player
     from statemachine_flow.testing.rehearsal import rehearse
     from statemachine_flow.testing.report import Report
     from statemachine_flow.testing.script import Script
@@ -47,6 +51,7 @@ __all__ = [
     "Fail",
     "Killed",
     "ManualClock",
+    "Player",
     "Report",
     "Return",
     "Script",
@@ -66,6 +71,7 @@ _HOMES = {
     "Fail": "outcomes",
     "Killed": "loop",
     "ManualClock": "manual",
+    "Player": "player",
     "Report": "report",
     "Return": "outcomes",
     "Script": "script",

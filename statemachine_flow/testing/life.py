@@ -204,7 +204,7 @@ class World:
                 moments.append((_micros(step.due_at), one, step, None))
         if not moments and waiting:
             one, step = waiting[0]
-            raise DefinitionError([unanswered(self.player.place(one.id, step.path), step.on)])
+            raise DefinitionError([unanswered(self.player.place(one.id, step.path), step.on, self.setting.script)])
         if not moments:
             return not run.at_rest  # what it waited for came while it was looked at
         moment, one, step, answer = min(moments, key=lambda entry: entry[0])
@@ -265,12 +265,12 @@ def _micros(moment: dt.datetime | None) -> int:
     return 0 if moment is None else round(moment.timestamp() * 1e6)
 
 
-def unanswered(place: str, on: str) -> Problem:
+def unanswered(place: str, on: str, script: Script) -> Problem:
     """What is wrong when a run waits for somebody of whom the script says nothing."""
     key = "decide" if on == "approval" else "signal"
     return Problem(
         kind="definition.missing_field",
-        message=f"'{place}' waits for somebody, of whom the script says nothing",
+        message=f"'{place}' waits for somebody, of whom {script.name} says nothing",
         path=f"steps.{place}",
         hint=f"add to the script: '{place}' = {{ {key} = ... }}",
     )

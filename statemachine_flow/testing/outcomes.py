@@ -1,30 +1,54 @@
-"""What can happen to a step, as values: how an attempt of its body ends, what is said to it while it waits."""
+"""What can happen to a step, as values: how an attempt of its body ends, what is said to it while it waits.
+
+A value that makes no sense is refused where the outcome is made, in Python as in documents; `checks` knows how.
+"""
 
 from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
-#: What somebody finds out about an attempt that was cut off.
-Found = Literal["completed", "failed", "retry"]
+from statemachine_flow.testing.checks import (
+    Found as Found,  # noqa: PLC0414 - those who speak of outcomes take it from here
+    amount,
+    error_name,
+    error_names,
+    finding,
+    form,
+    name_or_none,
+    refuse,
+    seconds,
+    text,
+    whole,
+    whole_from_0,
+)
 
 
 @attrs.frozen
 class Return:
-    """The body returns a value."""
+    """The body returns a value.
+
+    Example:
+        >>> Return(3, takes="2h").takes
+        7200.0
+        >>> Return(3, takes=-1)
+        Traceback (most recent call last):
+        ...
+        statemachine_flow.errors.DefinitionError: ...a duration lies between...
+    """
 
     #: The step's result: of a command its output, as text or as a mapping; of an agent its answer.
     value: Any = None
-    #: How long it takes, seconds of a virtual clock.
-    takes: float = attrs.field(default=0.0, kw_only=True)
+    #: How long it takes on a virtual clock: seconds, or text such as "2h".
+    takes: float = attrs.field(default=0.0, kw_only=True, converter=seconds)
     #: What `verify`, or a person, finds out if it is cut off; None for the truth.
-    found: Found | None = attrs.field(default=None, kw_only=True)
+    found: Found | None = attrs.field(default=None, kw_only=True, converter=finding)
     #: What an agent used up.
-    cost_usd: float = attrs.field(default=0.0, kw_only=True)
-    tokens: int = attrs.field(default=0, kw_only=True)
+    cost_usd: float = attrs.field(default=0.0, kw_only=True, converter=amount)
+    tokens: int = attrs.field(default=0, kw_only=True, converter=whole_from_0)
 
 
 @attrs.frozen
@@ -32,12 +56,18 @@ class Fail:
     """The body raises an error."""
 
     #: Its class: one of Python's own, or any other name.
-    name: str = "Exception"
-    message: str = ""
+    name: str = attrs.field(default="Exception", converter=error_name)
+    message: str = attrs.field(default="", converter=text)
     #: Names of classes that it is one of, from the nearest to the farthest.
-    is_: tuple[str, ...] = attrs.field(default=(), kw_only=True)
-    takes: float = attrs.field(default=0.0, kw_only=True)
-    found: Found | None = attrs.field(default=None, kw_only=True)
+    is_: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=error_names)
+    takes: float = attrs.field(default=0.0, kw_only=True, converter=seconds)
+    found: Found | None = attrs.field(default=None, kw_only=True, converter=finding)
+
+    def __attrs_post_init__(self) -> None:
+        try:
+            self.error()
+        except (TypeError, ValueError):
+            refuse("definition.range", f"{self.name} cannot be made of a message alone", "fail with another error")
 
     def error(self) -> Exception:
         """What is raised.
@@ -58,11 +88,11 @@ class Fail:
 class Exit:
     """A command ends."""
 
-    status: int = 0
-    stdout: str = ""
-    stderr: str = ""
-    takes: float = attrs.field(default=0.0, kw_only=True)
-    found: Found | None = attrs.field(default=None, kw_only=True)
+    status: int = attrs.field(default=0, converter=whole)
+    stdout: str = attrs.field(default="", converter=text)
+    stderr: str = attrs.field(default="", converter=text)
+    takes: float = attrs.field(default=0.0, kw_only=True, converter=seconds)
+    found: Found | None = attrs.field(default=None, kw_only=True, converter=finding)
 
 
 @attrs.frozen
@@ -70,18 +100,18 @@ class Signal:
     """Somebody sends the signal that a step waits for."""
 
     payload: Any = None
-    takes: float = attrs.field(default=0.0, kw_only=True)
+    takes: float = attrs.field(default=0.0, kw_only=True, converter=seconds)
 
 
 @attrs.frozen
 class Decide:
     """Somebody decides an approval."""
 
-    choice: str = "approve"
-    form: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
-    by: str | None = attrs.field(default=None, kw_only=True)
-    reason: str = attrs.field(default="", kw_only=True)
-    takes: float = attrs.field(default=0.0, kw_only=True)
+    choice: str = attrs.field(default="approve", converter=text)
+    form: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, converter=form)
+    by: str | None = attrs.field(default=None, kw_only=True, converter=name_or_none)
+    reason: str = attrs.field(default="", kw_only=True, converter=text)
+    takes: float = attrs.field(default=0.0, kw_only=True, converter=seconds)
 
 
 BodyOutcome = Return | Fail | Exit

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final, Literal, final
 
 from statemachine_flow.builder import Workflow, as_workflow
+from statemachine_flow.engine.asynchronous import AsyncEngine
+from statemachine_flow.engine.view import Run
 from statemachine_flow.errors import DefinitionError, Problem, SmfError, UsageError
+from statemachine_flow.expressions.values import suggestion
 from statemachine_flow.model import Definition, Step
 from statemachine_flow.stores.base import RunFilter, Store
 from statemachine_flow.testing.compare import Ending, differences
@@ -17,18 +21,20 @@ from statemachine_flow.testing.crash import When
 from statemachine_flow.testing.life import Setting, World, lives_of
 from statemachine_flow.testing.places import Places, without_items
 from statemachine_flow.testing.report import Declared, Difference, Point, Repeat, Report
-from statemachine_flow.testing.script import Script
+from statemachine_flow.testing.script import Given, Script
 from statemachine_flow.testing.stores import stores
 
 #: How many processes of a row die at most.
 _MOST_DEATHS: Final = 5
+#: Options of an engine that a rehearsal chooses itself, and what they are.
+_OURS: Final = {"store": "store", "clock": "clock", "rng": "source of chance", "stand_in": "player of bodies"}
 
 
 def rehearse(  # noqa: PLR0913 - what a rehearsal may be told
     workflow: Workflow | Definition | str | os.PathLike[str],
     inputs: Mapping[str, Any] | None = None,
     *,
-    script: Script | Mapping[str, Any] | str | Path | None = None,
+    script: Given = None,
     seed: int = 0,
     rows: int = 10,
     point: int | None = None,
@@ -36,6 +42,7 @@ def rehearse(  # noqa: PLR0913 - what a rehearsal may be told
     reset: Callable[[], object] = lambda: None,
     forget: Callable[[], object] = lambda: None,
     is_careful: bool = False,
+    on_point: Callable[[int, int], object] = lambda _done, _all: None,
     **options: Any,
 ) -> Report:
     """Find out whether a workflow ends in the same way wherever its process dies.
@@ -53,13 +60,15 @@ def rehearse(  # noqa: PLR0913 - what a rehearsal may be told
         script: how attempts end and what people do: a `Script`, outcomes by path, or the path of a document of them.
         seed: of the jitter of retries and of the rows.
         rows: how many rows of deaths are tried.
-        point: try only this one; what is behind the two for each write are rows.
+        point: try only this one; those behind the two for each write are the rows.
         store: `"memory"`, or `"sqlite"` for files in a temporary folder, which is what `transaction` steps need; by
             default whichever the workflow needs.
         reset: called before each run, to put the world outside back to where it was.
         forget: called when a process dies, to empty what its memory held: variables of modules, caches.
         is_careful: refuse to carry out steps that are `at_most_once`: the script has to speak of them.
-        **options: of the engine, see `AsyncEngine`: `functions`, `agents`, `secrets`, `workflows` ...
+        on_point: told before the first point and after each how many were tried, and of how many.
+        **options: of the engine, see `AsyncEngine`: `functions`, `agents`, `secrets`, `workflows` ... `poison_after`
+            has nothing to count here: the deaths of a rehearsal are never those of a step.
 
     Returns:
         What was found.
@@ -68,7 +77,7 @@ def rehearse(  # noqa: PLR0913 - what a rehearsal may be told
         DefinitionError: the workflow or the script is not valid, or the run waits for somebody of whom the script says
             nothing.
         InputError: the inputs do not fit.
-        UsageError: there is no such point.
+        UsageError: there is no such point or store, an option is none of the engine's, or an event loop is running.
 
     Example:
         >>> workflow = Workflow("order")
@@ -79,26 +88,47 @@ def rehearse(  # noqa: PLR0913 - what a rehearsal may be told
         not declared safe: pay begins again, first before write 2 (step.complete pay, step.start book)
         ...
     """
+    _require_sense(store, rows, point, options)
     checked = as_workflow(workflow)
-    plot = Script.of(script)
-    plot.check(checked, options.get("workflows"))
     places = Places(checked, options.get("workflows"))
+    plot = Script.of(script, places)
     if is_careful:
         _require_scripted(places, plot)
     setting = Setting(workflow=checked, inputs=inputs or {}, script=plot, seed=seed, forget=forget, options=options)
     with stores(store, places) as new_store:
         rehearsal = _Rehearsal(setting, places, new_store, reset)
         rehearsal.undisturbed()
-        for each in rehearsal.chosen(rows, point):
+        chosen = rehearsal.chosen(rows, point)
+        on_point(0, len(chosen))
+        for done, each in enumerate(chosen, 1):
             rehearsal.attempt(each)
+            on_point(done, len(chosen))
         return rehearsal.report()
+
+
+def _require_sense(store: object, rows: object, point: object, options: Mapping[str, Any]) -> None:
+    if asyncio._get_running_loop() is not None:  # noqa: SLF001 - `get_running_loop` raises where there is none
+        raise UsageError("a rehearsal was called on an event loop", hint="call it from a plain function")
+    if store not in (None, "memory", "sqlite"):
+        raise UsageError(f"there is no store {store!r}", hint='"memory", "sqlite" or None')
+    if not isinstance(rows, int) or rows < 0:
+        raise UsageError(f"there cannot be {rows!r} rows", hint="a whole number from 0 on")
+    if point is not None and not isinstance(point, int):
+        raise UsageError(f"there is no point {point!r}", hint="points are whole numbers")
+    known = [name for name in inspect.signature(AsyncEngine).parameters if name not in _OURS]
+    for name in options:
+        if name in _OURS:
+            raise UsageError(f"a rehearsal has a {_OURS[name]} of its own, so it takes no option {name!r}")
+        if name not in known:
+            raise UsageError(f"an engine has no option {name!r}", hint=suggestion(name, known) or None)
 
 
 def _require_scripted(places: Places, script: Script) -> None:
     problems = [
         Problem(
             kind="definition.missing_field",
-            message=f"'{path}' is `at_most_once`, and a rehearsal would carry it out many times",
+            message=f"'{path}' is `at_most_once`, and a rehearsal would carry it out many times, for {script.name} is "
+            "silent about it",
             path=f"steps.{path}",
             hint=f"add to the script how it ends: '{path}' = {{ return = ... }}",
         )
@@ -119,6 +149,7 @@ class _Rehearsal:
         self._new_store = new_store
         self._reset = reset
         self._expected: Ending = {}
+        self._error = ""
         self._written: list[str] = []
         self._tried = 0
         self._differences: list[Difference] = []
@@ -131,25 +162,27 @@ class _Rehearsal:
         """What everything is compared with; run twice, for what differs by itself cannot be compared."""
         world = self._world()
         try:
-            world.live()
+            run = world.live()
+            self._error = "" if run.ok else _why(run)
         finally:
             world.end()
         self._expected, self._written = world.ending, world.written
         self.attempt(Point(0))
         self._unsteady = {(found.step, found.aspect) for found in self._differences}
 
-    def chosen(self, rows: int, number: int | None) -> Iterator[Point]:
+    def chosen(self, rows: int, number: int | None) -> list[Point]:
         """The points to try: before and after each write, then the rows.
 
         Raises:
             UsageError: there is no point with that number.
         """
+        last = 2 * len(self._written) + rows
         if number is None:
-            yield from (self._point(each) for each in range(1, 2 * len(self._written) + rows + 1))
-        elif number < 0:
-            raise UsageError(f"there is no point {number}", hint="0 is an undisturbed run, 1 the first death")
-        elif number > 0:
-            yield self._point(number)
+            return [self._point(each) for each in range(1, last + 1)]
+        if not 0 <= number <= last:
+            hint = f"0 is an undisturbed run, 1 the first death, {last} the last; more `rows` are more points"
+            raise UsageError(f"there is no point {number}", hint=hint)
+        return [self._point(number)] if number else []
 
     def _point(self, number: int) -> Point:
         writes = len(self._written)
@@ -193,6 +226,7 @@ class _Rehearsal:
             writes=len(self._written),
             points=self._tried,
             state=str(self._expected.get(("", "state"), "")),
+            error=self._error,
             differences=tuple(self._differences),
             repeats=tuple(
                 Repeat(place, self._declared(place), len(points), points[0]) for place, points in self._repeats.items()
@@ -208,6 +242,16 @@ class _Rehearsal:
 
 
 _SIDES: Final[tuple[When, When]] = ("before", "after")
+
+
+def _why(run: Run) -> str:
+    """Why a run did not complete: its first error, after the step that failed with it."""
+    if run.error is None:
+        return run.reason
+    step = run.steps.get(run.error.step or "")
+    error = run.error if step is None or step.error is None else step.error
+    text = f"{error.name}: {error.message}" if error.message else error.name
+    return text if step is None else f"{step.path}: {text}"
 
 
 def declared(step: Step) -> Declared:

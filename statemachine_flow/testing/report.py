@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, final
 
 import attrs
@@ -13,8 +13,13 @@ from statemachine_flow.testing.crash import When
 from statemachine_flow.values import jsonable
 
 _VALUE_LENGTH: Final = 120
+_ERROR_LENGTH: Final = 300
+#: The aspect of a run that could not be brought to its rest.
+_NO_END: Final = "rehearsal"
 #: How many findings of one sort a text shows.
 _SHOWN: Final = 20
+#: State of a run -> how a sentence says that it ended in it.
+_ENDED: Final[Mapping[str, str]] = {"failed": "failed", "cancelled": "was cancelled", "quarantined": "was quarantined"}
 
 Declared = Literal["idempotency_key", "transaction", "at_most_once", "safe", ""]
 
@@ -49,9 +54,13 @@ class Difference:
     expected: Any
     found: Any
 
+    @property
+    def where(self) -> str:
+        """The step and the aspect, in words."""
+        return f"{self.step or 'the run'}: {self.aspect}"
+
     def __str__(self) -> str:
-        where = f"{self.step or 'the run'}: {self.aspect}"
-        return f"{where} is {_short(self.found)}, not {_short(self.expected)}"
+        return f"{self.where} is {_short(self.found)}, not {_short(self.expected)}"
 
 
 @attrs.frozen
@@ -81,10 +90,14 @@ class Report:
     points: int
     #: The state of the undisturbed run.
     state: str
+    #: Why the undisturbed run is in that state: its first error, with the step; "" if it completed.
+    error: str = ""
     differences: tuple[Difference, ...]
     repeats: tuple[Repeat, ...]
     #: Places of steps of which somebody had to say what became of them.
     asked: tuple[str, ...]
+    #: What `smf rehearse` was called with, but for the seed and the point; None if it was called from Python.
+    arguments: tuple[str, ...] | None = None
 
     @property
     def ok(self) -> bool:
@@ -97,21 +110,40 @@ class Report:
         return tuple(repeat for repeat in self.repeats if not repeat.declared)
 
     def command(self, point: Point) -> str:
-        """What repeats one point: a shell command for a document, else a call."""
-        if self.origin is None:
+        """What repeats one point: a shell command if that is where the rehearsal came from, else a call."""
+        if self.arguments is None:
             return f"rehearse(..., seed={self.seed}, point={point.number})"
-        return f"smf rehearse {shlex.quote(self.origin)} --seed {self.seed} --point {point.number}"
+        which = ("--seed", str(self.seed), "--point", str(point.number))
+        return shlex.join(["smf", "rehearse", *self.arguments, *which])
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
+        return "\n".join([*self._headlines(), *self._lines()])
+
+    def _headlines(self) -> Iterator[str]:
+        """What was compared with what, and how much of it is alike."""
+        counted = f"{self.workflow}: {_count(self.writes, 'write')}, {_count(self.points, 'point')} of death"
+        deaths = sum(point.number > 0 for point in self._failed)
+        unsteady = [found for found in self.differences if not found.point.number]
+        undisturbed = "the undisturbed run" + self._ended()
+        if not unsteady:
+            yield f"{counted}, {_verdict(self.points, deaths)} {undisturbed}"
+            return
+        yield f"{counted}; even undisturbed it does not end twice alike"
+        left_out = [found.where for found in unsteady if found.aspect != _NO_END][:_SHOWN]
+        if left_out:
+            yield f"not compared, for it differs by itself: {', '.join(left_out)}"
+        if self.points:
+            yield f"all else was compared: {_verdict(self.points, deaths)} {undisturbed}"
+
+    def _ended(self) -> str:
+        if self.state == "completed":
+            return ""
+        why = " ".join(self.error.split())
+        why = why if len(why) <= _ERROR_LENGTH else f"{why[:_ERROR_LENGTH]}..."
+        return f", which {_ENDED.get(self.state, f'is {self.state}')}" + (f": {why}" if why else "")
 
     def _lines(self) -> Iterator[str]:
         failed = self._failed
-        deaths = sum(point.number > 0 for point in failed)
-        verdict = f"{deaths} of them end otherwise than" if deaths else "every one ends like"
-        yield f"{self.workflow}: {self.writes} writes, {self.points} points of death, {verdict} the undisturbed run"
-        if deaths < len(failed):
-            yield "even undisturbed it does not end twice alike: only what it has in common is compared"
         for point in failed[:_SHOWN]:
             yield f"point {point.number}, {point}:"
             yield from (f"  {found}" for found in self.differences if found.point == point)
@@ -138,6 +170,7 @@ class Report:
             "ok": self.ok,
             "workflow": self.workflow,
             "state": self.state,
+            "error": self.error or None,
             "seed": self.seed,
             "writes": self.writes,
             "points": self.points,
@@ -163,6 +196,19 @@ class Report:
 def _point(point: Point) -> dict[str, Any]:
     deaths = [{"write": at, "when": when} for at, when in point.deaths]
     return {"point": point.number, "deaths": deaths, "what": point.what or None}
+
+
+def _verdict(points: int, otherwise: int) -> str:
+    """How many points end otherwise, as the beginning of a sentence that goes on with what they are compared with."""
+    if points == 0:
+        return "and a second run without any ends like"
+    if otherwise:
+        return f"{otherwise} of them {'ends' if otherwise == 1 else 'end'} otherwise than"
+    return "every one ends like"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _short(value: Any) -> str:

@@ -117,6 +117,18 @@ def test_a_terminal_that_wants_no_colour_gets_lines(at_terminal: Open, env: dict
     assert re.search(r"\d\d:\d\d:\d\d greet started\r\n", terminal.shown)
 
 
+@pytest.mark.parametrize("env", [{}, {"TERM": "dumb"}])
+def test_a_rehearsal_shows_how_far_it_is_in_one_line(at_terminal: Open, env: dict[str, str]) -> None:
+    terminal = at_terminal("rehearse", "good.toml", "--rows", "1", **env)
+
+    assert terminal.end() == 0
+    counted = re.findall(r"\r(\d+) of (\d+) points", terminal.shown)
+    assert counted == [(str(done), counted[0][1]) for done in range(int(counted[0][1]) + 1)]
+    assert "\n" not in terminal.shown.partition("good: ")[0]
+    assert re.search(r" points\r +\rgood: ", terminal.shown)
+    assert terminal.shown.startswith("\rthe undisturbed run\r0 of ")
+
+
 def test_colours_are_those_of_the_states(at_terminal: Open) -> None:
     at_terminal("run", "bad.toml", "--run-id", "r1").end()
     terminal = at_terminal("list")

@@ -10,6 +10,10 @@ The info string of a fence says what is done with it:
                                             sends that signal with "hello", any other word is a choice of the approval
                                             that waits first
     toml|yaml|json fails [ANSWER ...]       the same, and the run fails
+    toml|yaml|json script                   is a script for the workflow above it, which ends alike wherever its process
+                                            dies, and completes
+    toml|yaml|json script same              besides, it says what the script before it says
+    toml|yaml|json script refused KIND ...  does not fit that workflow, for exactly these reasons, in this order
     json outputs                            are the outputs of the workflow above, which was marked `run`
     python run                              runs in a directory of its own
     python run same                         besides, it builds the workflow of the document above
@@ -32,6 +36,7 @@ import pytest
 import statemachine_flow as smf
 from statemachine_flow.compiler import read_text
 from statemachine_flow.compiler.source import Format
+from statemachine_flow.testing import Script, rehearse
 from tests.conformance.stage import named
 
 ROOT = Path(__file__).parents[2]
@@ -148,6 +153,36 @@ def give_back(**arguments: Any) -> dict[str, Any]:
     return arguments
 
 
+def check_outcomes(fence: Fence, folder: Path) -> None:
+    workflow = above(fence).load(folder)
+    path = written(fence, folder)
+    if fence.words[1:2] == ("refused",):
+        with pytest.raises(smf.errors.DefinitionError) as caught:
+            rehearse(workflow, script=path)
+        assert [problem.kind for problem in caught.value.problems] == [*fence.words[2:]]
+        assert all(problem.position is not None for problem in caught.value.problems)
+        return
+
+    report = rehearse(workflow, script=path, rows=2)
+
+    assert (report.differences, report.state) == ((), "completed")
+    if fence.words[1:] == ("same",):
+        assert fence.before is not None
+        assert Script.of(path) == Script.of(written(fence.before, folder))
+
+
+def above(fence: Fence) -> Fence:
+    """The workflow that a script is for."""
+    assert fence.before is not None
+    return above(fence.before) if fence.before.words[:1] == ("script",) else fence.before
+
+
+def written(fence: Fence, folder: Path) -> Path:
+    path = folder / f"script{fence.line}.{fence.language}"
+    path.write_text(fence.text, encoding="utf-8")
+    return path
+
+
 def check_outputs(fence: Fence, folder: Path) -> None:
     assert fence.before is not None
     assert fence.before.words[:1] == ("run",)
@@ -175,6 +210,7 @@ CHECKS = {
     **{f"{language} fragment": check_fragment for language in DOCUMENTS},
     **{f"{language} run": check_run for language in DOCUMENTS},
     **{f"{language} fails": check_fails for language in DOCUMENTS},
+    **{f"{language} script": check_outcomes for language in DOCUMENTS},
     "json outputs": check_outputs,
     "python run": check_script,
 }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -47,7 +49,7 @@ def test_a_difference_is_exit_1_with_the_command_that_finds_it_again(
     out = capsys.readouterr().out
     assert "even undisturbed it does not end twice alike" in out
     assert 'count: outputs is {"n": 2}, not {"n": 1}' in out
-    assert f"again: smf rehearse {folder}/pay.toml --seed 7 --point 0" in out
+    assert "again: smf rehearse pay.toml --script script.toml --rows 0 --seed 7 --point 0" in out
     assert not (folder / ".smf").exists()
 
 
@@ -80,9 +82,118 @@ def test_no_difference_is_exit_0_and_json_says_the_same(folder: Path, capsys: py
     assert main([*arguments, "--sqlite", "--point", "3"]) == 0
 
 
+def test_what_the_report_prints_repeats_the_point(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With everything that was said: the script, inputs with blanks, the options of the engine."""
+    (folder / "counting.py").write_text(
+        "import pathlib\ndef count(note):\n    with open('calls', 'a') as file:\n        file.write(note[0])\n"
+        "    return len(pathlib.Path('calls').read_text())\n"
+    )
+    (folder / "count.toml").write_text(
+        'dsl = "1"\nname = "count"\ninputs.note = {}\n[steps]\ngate = { approval = { prompt = "Go?" } }\n'
+        'count = { needs = ["gate"], call = "counting:count", with = { note = "${{ inputs.note }}" } }\n'
+        'pay = { needs = ["count"], run = ["false"] }\n'
+    )
+    options = ["--reset", "rm -f calls", "--input", "note=a b", "--allow", "counting:*", "--grace", "1s", "--strict"]
+    given = ["rehearse", "count.toml", "--script", "script.toml", *options, "--rows", "0", "--json"]
+
+    assert main(given) == 1
+    found = json.loads(capsys.readouterr().out)
+    again = shlex.split(found["differences"][0]["again"])
+    assert again[:3] == ["smf", "rehearse", "count.toml"]
+    assert "--json" not in again
+
+    assert main([*again[1:], "--json"]) == 1
+    repeated = json.loads(capsys.readouterr().out)
+    number = found["differences"][0]["point"]
+    assert repeated["differences"] == [one for one in found["differences"] if one["point"] == number]
+    assert repeated["points"] == 1
+
+
+@pytest.mark.parametrize("given", [["--input", "token=hunter2"], ["-i", '{"token": "hunter2"}']])
+def test_a_secret_is_never_printed(folder: Path, capsys: pytest.CaptureFixture[str], given: list[str]) -> None:
+    (folder / "secret.toml").write_text(
+        'dsl = "1"\nname = "secret"\ninputs.token = { secret = true }\n[steps]\n'
+        'count = { run = "echo x >> calls; wc -l < calls" }\n'
+    )
+
+    assert main(["rehearse", "secret.toml", *given, "--rows", "0"]) == 1
+    out = capsys.readouterr().out
+    assert "hunter2" not in out
+    assert "token" in out.partition("again:")[2]
+    assert "***" in out.partition("again:")[2]
+
+
+def test_files_are_put_back_before_each_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Then what differs is what a death does, and nothing else."""
+    arguments = ["rehearse", "pay.toml", "--script", "script.toml", "--rows", "0", "--reset", "rm -f charged"]
+
+    assert main(arguments) == 1
+    out = capsys.readouterr().out
+    assert "even undisturbed" not in out
+    assert "of them ends otherwise than the undisturbed run" in out
+    assert 'count: outputs is {"n": 2}, not {"n": 1}' in out
+
+
+@pytest.mark.parametrize(
+    ("reset", "said"),
+    [
+        ("false", "the command of --reset ended with status 1"),
+        ("./nothing here", "the command of --reset cannot be started"),
+        ("'", "No closing quotation"),
+        (" ", "it names no program"),
+    ],
+)
+def test_a_reset_that_fails_is_an_error_of_usage(
+    folder: Path, capsys: pytest.CaptureFixture[str], reset: str, said: str
+) -> None:
+    assert main(["rehearse", "pay.toml", "--script", "script.toml", "--reset", reset]) == 2
+    assert said in capsys.readouterr().err
+    assert not (folder / "charged").exists()
+
+
+def test_what_bodies_and_the_reset_print_is_no_data(folder: Path) -> None:
+    (folder / "talking.py").write_text("def talk():\n    print('blah')\n")
+    (folder / "talk.toml").write_text('dsl = "1"\nname = "talk"\nsteps.a.call = "talking:talk"\n')
+    arguments = ["talk.toml", "--reset", "echo reset", "--point", "1", "--json"]
+    command = [sys.executable, "-m", "statemachine_flow", "rehearse", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+
+    assert json.loads(done.stdout)["ok"] is True
+    assert done.stderr.split() == ["reset", "blah"] * 3
+    assert "points" not in done.stderr
+
+
+def test_modules_of_python_itself_are_not_forgotten(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Though the folder that the command is called in is above them."""
+    (folder / "colours.py").write_text("import colorsys\ndef f():\n    return colorsys.__name__\n")
+    (folder / "colour.toml").write_text('dsl = "1"\nname = "colour"\nsteps.a.call = "colours:f"\n')
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    monkeypatch.chdir(Path(sysconfig.get_path("stdlib")).parent)
+
+    assert main(["rehearse", str(folder / "colour.toml"), "--rows", "0"]) == 0
+    assert capsys.readouterr().out
+    assert "colorsys" in sys.modules
+    assert "colours" not in sys.modules
+
+
+def test_a_missing_agent_is_told_in_the_words_of_the_command_line(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "ask.toml").write_text('dsl = "1"\nname = "ask"\nsteps.a = { agent = "planner", prompt = "Plan." }\n')
+
+    assert main(["rehearse", "ask.toml"]) == 3
+    err = capsys.readouterr().err
+    assert "`--agent NAME=MODULE:FUNCTION`" in err
+    assert "Engine(" not in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "kind"),
     [
+        (["pay.toml", "--script", "script.toml", "--point", "99"], 2, "usage"),
+        (["pay.toml", "--poison-after", "3"], 2, "usage"),
         (["pay.toml"], 3, "definition.missing_field"),
         (["nothing.toml"], 3, "definition.not_a_file"),
         (["pay.toml", "--script", "nothing.toml"], 3, "definition.not_a_file"),

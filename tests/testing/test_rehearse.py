@@ -246,11 +246,6 @@ def test_rows_of_deaths_come_from_the_seed() -> None:
     assert rows(1) == rows(1) != rows(2)
 
 
-def test_a_point_below_nought_is_none() -> None:
-    with pytest.raises(UsageError, match="no point -1"):
-        rehearse(chain(lambda: 1), point=-1)
-
-
 def test_a_run_that_waits_for_somebody_the_script_does_not_know_is_told_before_anything_dies() -> None:
     workflow = smf.Workflow("asks")
     workflow.approval("gate", "Go?")
@@ -266,6 +261,96 @@ def test_a_run_that_waits_for_somebody_the_script_does_not_know_is_told_before_a
 def test_a_body_that_never_ends_is_told() -> None:
     with pytest.raises(smf.testing.Stuck):
         rehearse(chain(asyncio.Event().wait))
+
+
+# --- what the report says
+
+
+def test_the_headline_says_how_the_undisturbed_run_ended() -> None:
+    def fail() -> None:
+        raise ValueError("no such account")
+
+    report = rehearse(chain(lambda: 1, fail), rows=0)
+
+    assert (report.state, report.error) == ("failed", "s1: ValueError: no such account")
+    headline = "every one ends like the undisturbed run, which failed: s1: ValueError: no such account"
+    assert str(report).splitlines()[0].endswith(headline)
+    assert report.data()["error"] == report.error
+
+
+def test_the_headline_of_an_unsteady_workflow_says_what_was_not_compared() -> None:
+    rng = random.Random(1)
+    report = rehearse(chain(rng.random, lambda: 2), rows=0)
+
+    first, second, third, *_ = str(report).splitlines()
+    assert first.endswith("; even undisturbed it does not end twice alike")
+    assert second == "not compared, for it differs by itself: s0: output"
+    assert third == "all else was compared: every one ends like the undisturbed run"
+
+
+def test_a_report_from_python_names_the_call_though_the_workflow_is_a_document(tmp_path: Path) -> None:
+    path = tmp_path / "two.toml"
+    path.write_text('dsl = "1"\nname = "two"\nsteps.a = { call = "kit:a", delivery = "at_most_once" }\n')
+    report = rehearse(path, script={"a": Return(1, found="failed")}, seed=3, rows=0)
+
+    assert f"again: rehearse(..., seed=3, point={report.differences[0].point.number})" in str(report)
+
+
+def test_who_wants_to_know_is_told_how_far_it_is() -> None:
+    told: list[tuple[int, int]] = []
+    report = rehearse(chain(lambda: 1), rows=1, on_point=lambda done, of: told.append((done, of)))
+
+    assert told == [(done, report.points) for done in range(report.points + 1)]
+
+
+# --- what makes no sense
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"script": [1]}, "of the type list is no script"),
+        ({"store": "mysql"}, "no store 'mysql'"),
+        ({"rows": -1}, "-1 rows"),
+        ({"rows": "x"}, "'x' rows"),
+        ({"point": "1"}, "no point '1'"),
+        ({"point": 17, "rows": 10}, "no point 17"),
+        ({"point": 7, "rows": 0}, "no point 7"),
+        ({"point": -1}, "no point -1"),
+        ({"clock": 1}, "a clock of its own"),
+        ({"stand_in": None}, "a player of bodies of its own"),
+        ({"function": {}}, "did you mean 'functions'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        rehearse(chain(lambda: 1, lambda: 2), **options)
+
+
+def test_points_end_where_the_rows_do() -> None:
+    """Three writes: six points, and the rows behind them."""
+    workflow = chain(lambda: 1, lambda: 2)
+
+    assert rehearse(workflow, point=16, rows=10).points == 1
+    assert rehearse(workflow, point=17, rows=11).points == 1
+
+
+def test_a_rehearsal_on_an_event_loop_says_what_to_do() -> None:
+    async def main() -> None:
+        rehearse(chain(lambda: 1))
+
+    with pytest.raises(UsageError, match="call it from a plain function"):
+        asyncio.run(main())
+
+
+def test_a_step_that_nobody_answers_names_the_script_that_is_silent(tmp_path: Path) -> None:
+    path = tmp_path / "silent.toml"
+    path.write_text("[steps]\n")
+    workflow = smf.Workflow("people")
+    workflow.approval("gate", "Go?")
+
+    with pytest.raises(DefinitionError, match=r"of whom the script .*silent\.toml says nothing"):
+        rehearse(workflow, script=path)
 
 
 @pytest.mark.parametrize("store", ["memory", "sqlite"])

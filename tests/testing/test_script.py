@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 import statemachine_flow as smf
-from statemachine_flow.errors import DefinitionError
+from statemachine_flow.errors import DefinitionError, UsageError
 from statemachine_flow.testing import Decide, Exit, Fail, Return, Script, Signal
+from statemachine_flow.testing.places import Places
 
 
 def workflow() -> smf.Workflow:
@@ -20,7 +21,10 @@ def workflow() -> smf.Workflow:
     outer.run("each", ["true"], for_each=smf.ForEach(items=("a/b", "c")))
     outer.child("deliver", inner)
     outer.approval("gate", "Go?", choices=["yes", "no"])
-    outer.wait("ci", event="ci.done")
+    outer.wait("ci", event="ci.done", output_schema={"type": ["array", "null"]})
+    outer.agent("ask", "planner", "Well?", output_schema={"properties": {"n": {"type": "integer"}}})
+    outer.call("count", "kit:count", output_schema={"type": "integer"})
+    outer.run("told", ["true"], output_schema={"properties": {"stdout": {"const": "yes"}}}, allow_exit=[0, 3])
     outer.finally_.run("clean", ["true"])
     return outer
 
@@ -40,12 +44,31 @@ BAD: dict[str, tuple[str, str, str]] = {
     "no status": ("definition.type", "steps.each = { exit = '1' }", "steps.each.exit"),
     "a boolean is no status": ("definition.type", "steps.each = { exit = true }", "steps.each.exit"),
     "no such step": ("definition.unknown_step", "steps.ftch = { return = 1 }", "steps.ftch"),
-    "no such step in a child": ("definition.unknown_step", "steps.'deliver/x' = { exit = 1 }", "steps.deliver/x"),
-    "no such safe step": ("definition.unknown_step", "safe = ['ftch']", "steps.ftch"),
+    "no such step in a child": ("definition.unknown_step", "steps.'deliver/x' = { exit = 1 }", 'steps["deliver/x"]'),
+    "no such safe step": ("definition.unknown_step", "safe = ['ftch']", "safe[0]"),
     "a call has no status": ("definition.type", "steps.fetch = { exit = 1 }", "steps.fetch"),
     "a wait does not return": ("definition.type", "steps.ci = { return = 1 }", "steps.ci"),
     "an approval takes no signal": ("definition.type", "steps.gate = { signal = 1 }", "steps.gate"),
     "a body is not decided": ("definition.type", "steps.fetch = { decide = 'yes' }", "steps.fetch"),
+    "no name of an error": ("definition.name", "steps.fetch = { fail = 'Not A Name' }", "steps.fetch.fail"),
+    "no names of errors": ("definition.type", "steps.fetch = { fail = 'E', is = ['OSError', 3] }", "steps.fetch.is"),
+    "an error that takes more": ("definition.range", "steps.fetch = { fail = 'UnicodeDecodeError' }", "steps.fetch"),
+    "no cost": ("definition.range", "steps.fetch = { return = 1, cost_usd = -1 }", "steps.fetch.cost_usd"),
+    "no count": ("definition.range", "steps.fetch = { return = 1, tokens = -1 }", "steps.fetch.tokens"),
+    "a name of ours is no key": (
+        "definition.unknown_field",
+        "steps.fetch = { return = 1, value = 2 }",
+        "steps.fetch.value",
+    ),
+    "an answer without JSON": ("definition.range", "steps.ask = { return = 'yes' }", "steps.ask"),
+    "an answer that breaks its schema": ("definition.range", "steps.ask = { return = { n = 'x' } }", "steps.ask"),
+    "a result that breaks its schema": (
+        "definition.range",
+        "steps.count = [{ return = 1 }, { return = 'x' }]",
+        "steps.count[1]",
+    ),
+    "an output that breaks its schema": ("definition.range", "steps.told = { stdout = 'no' }", "steps.told"),
+    "a signal that breaks its schema": ("definition.range", "steps.ci = { signal = 1 }", "steps.ci"),
     "no such choice": ("definition.range", "steps.gate = { decide = 'maybe' }", "steps.gate"),
     "no TOML": ("definition.syntax", "steps = ", ""),
 }
@@ -68,7 +91,88 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     with pytest.raises(DefinitionError) as caught:
         Script.of({"a": {}, "b": 3, "c": [{"return": 1, "x": 1}]})
 
-    assert [problem.path for problem in caught.value.problems] == ["steps.a", "steps.b", "steps.c.0.x"]
+    assert [problem.path for problem in caught.value.problems] == ["steps.a", "steps.b", "steps.c[0].x"]
+
+
+def test_faults_of_both_sorts_are_told_at_once_with_their_places(tmp_path: Path) -> None:
+    path = tmp_path / "script.toml"
+    path.write_text(
+        "safe = ['clean', 'fetsh']\n[steps]\ngate = { decide = 'maybe' }\nfetsh = { return = 1 }\n"
+        "ci = [{ signal = [] }, { sginal = [] }, { return = 1 }]\n'@finally/clean' = { return = 1, found = 'zz' }\n"
+    )
+
+    with pytest.raises(DefinitionError) as caught:
+        Script.of(path, Places(workflow()))
+
+    told = [(str(one.position).rpartition("/")[2], one.kind, one.hint) for one in caught.value.problems]
+    outcome = "an outcome is a mapping with one of: return, fail, exit, stdout, stderr, signal, decide"
+    assert told == [
+        ("script.toml:1:9", "definition.unknown_step", "did you mean '@finally/clean'?"),
+        ("script.toml:1:18", "definition.unknown_step", "did you mean 'fetch'?"),
+        ("script.toml:3:8", "definition.range", None),
+        ("script.toml:4:1", "definition.unknown_step", "did you mean 'fetch'?"),
+        ("script.toml:5:24", "definition.verb", outcome),
+        ("script.toml:5:41", "definition.type", None),
+        ("script.toml:6:42", "definition.range", None),
+    ]
+    assert "which `safe` names" in caught.value.problems[0].message
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        pytest.param({"ask": Return('```json\n{"n": 1}\n```')}, id="JSON in text"),
+        pytest.param({"ask": Return({"n": 1})}, id="a mapping"),
+        pytest.param({"told": Exit(3, "yes")}, id="a status that is allowed"),
+        pytest.param({"told": Exit(1, "no")}, id="a status that fails the step"),
+        pytest.param({"told": Return("yes")}, id="text of a command"),
+        pytest.param({"count": [Fail("SchemaError"), Return(3)]}, id="a refusal"),
+        pytest.param({"ci": Signal()}, id="a signal"),
+    ],
+)
+def test_a_result_that_the_schema_allows_is_taken(outcome: dict[str, Any]) -> None:
+    Script.of(outcome).check(workflow())
+
+
+@pytest.mark.parametrize(
+    ("sort", "values", "kind"),
+    [
+        (Return, {"takes": -2}, "definition.range"),
+        (Return, {"takes": float("nan")}, "definition.range"),
+        (Return, {"takes": "soon"}, "definition.range"),
+        (Return, {"takes": None}, "definition.type"),
+        (Return, {"found": "zz"}, "definition.range"),
+        (Return, {"cost_usd": "a lot"}, "definition.type"),
+        (Fail, {"name": "Not A Name"}, "definition.name"),
+        (Fail, {"is_": ("OSError", 3)}, "definition.type"),
+        (Fail, {"is_": "OSError"}, "definition.type"),
+        (Exit, {"status": "1"}, "definition.type"),
+        (Exit, {"status": True}, "definition.type"),
+        (Decide, {"form": []}, "definition.type"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused_in_python_too(sort: Any, values: dict[str, Any], kind: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        sort(**values)
+
+    assert caught.value.kind == kind
+
+
+def test_a_path_is_text() -> None:
+    paths: Any = {1: {"return": 1}}
+    with pytest.raises(DefinitionError, match="the path of a step is text"):
+        Script.of(paths)
+
+
+@pytest.mark.parametrize("given", [[1], 3, b"steps"])
+def test_what_is_no_script_is_refused(given: Any) -> None:
+    with pytest.raises(UsageError, match="is no script"):
+        Script.of(given)
+
+
+def test_a_time_is_a_number_or_text_in_python_as_in_documents() -> None:
+    assert Return(1, takes="2h") == Return(1, takes=7200)
+    assert Script.of({"a": {"return": 1, "takes": "2h"}}).outcome("a", 1) == Return(1, takes="2h")
 
 
 def test_a_script_means_the_same_in_toml_json_and_python(tmp_path: Path) -> None:

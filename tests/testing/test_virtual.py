@@ -13,7 +13,8 @@ from collections.abc import Callable
 import pytest
 
 import statemachine_flow as smf
-from statemachine_flow.testing import Killed, Stuck, VirtualClock
+from statemachine_flow.stores.memory import MemoryStore
+from statemachine_flow.testing import Killed, Player, Script, Stuck, VirtualClock
 
 
 def test_sleeps_take_no_time_and_end_in_their_order() -> None:
@@ -61,6 +62,33 @@ def test_a_timeout_of_a_body_comes_without_waiting() -> None:
 
     assert (run.state, run.steps["endless"].error.name) == ("failed", "TimeoutError")  # type: ignore[union-attr]  # it failed
     assert clock.monotonic() == pytest.approx(3 * 3600)
+
+
+def test_an_asynchronous_engine_with_a_player_works_in_threads_and_commands_without_waiting() -> None:
+    def attempt(about: smf.StepContext) -> int:
+        return about.attempt
+
+    workflow = smf.Workflow("mixed")
+    workflow.call("plain", attempt)
+    workflow.agent("asked", "planner", "Plan it.", needs="plain")
+    workflow.run("told", ["echo", "hello"], needs="asked")
+    retry = {"max_attempts": 2, "delay": "1h", "max_delay": "2h", "jitter": "none"}
+    workflow.call("scripted", attempt, retry=retry, needs="told")
+    workflow.wait("night", for_="12h", needs="scripted")
+    clock, store = VirtualClock(), MemoryStore()
+    script = Script.of({"scripted": [{"fail": "OSError"}, {"return": 7}]})
+
+    async def main() -> smf.Run:
+        player, agents = Player(script, store), {"planner": lambda request: request.prompt}
+        async with smf.AsyncEngine(store, clock=clock, stand_in=player, agents=agents) as engine:
+            return await engine.run(workflow)
+
+    run = clock.run(main())
+
+    outputs = [run.steps[name].output for name in ("plain", "asked", "scripted")]
+    assert (run.state, outputs) == ("completed", [1, "Plan it.", 7])
+    assert run.steps["told"].output["stdout"] == "hello\n"
+    assert clock.monotonic() == pytest.approx(13 * 3600)
 
 
 def test_a_timer_that_sets_itself_again_does_not_hold_up_time() -> None:
