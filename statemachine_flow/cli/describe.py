@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from typing import Any, Final
 
 from statemachine_flow.cli.times import from_micros, iso
-from statemachine_flow.engine.owner import is_alive
+from statemachine_flow.engine.owner import is_alive, is_here
 from statemachine_flow.engine.view import Event, Run, StepView
 from statemachine_flow.errors import SmfError
 from statemachine_flow.journal import ErrorInfo
@@ -44,8 +43,8 @@ def shown_state(state: str, owner: Owner | None) -> str:
 
 
 def is_elsewhere(owner: Owner) -> bool:
-    """Whether the owner is on another host, from where nobody can tell if it still lives."""
-    return owner.host != platform.node()
+    """Whether the owner is on another host, or in another container, so that nobody here can tell if it lives."""
+    return not is_here(owner)
 
 
 def owner_text(owner: Owner) -> str:

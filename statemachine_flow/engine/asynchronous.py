@@ -220,7 +220,8 @@ class AsyncEngine(Operations):
 
         Args:
             run_id: the run.
-            take_over: do not ask whether its owner still lives; for an owner on another host that is known dead.
+            take_over: an owner on another host is known to be dead, so its lease need not be waited for. One of this
+                host that lives keeps its run.
             reason: for the journal, of a run that was paused.
             by: who asks, for the journal.
             on_event: see `start`.

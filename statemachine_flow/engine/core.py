@@ -242,7 +242,7 @@ class Core:
 
         Args:
             run_id: the run.
-            take_over: do not ask whether its owner lives.
+            take_over: its owner is said to be dead, see `Ownership.is_free`.
             listener: told each new record.
 
         Raises:
@@ -261,7 +261,8 @@ class Core:
             raise
         worker = self._put_to_work(self._decider(plan, fold), epoch, None, listener)
         killed, limit = row.owner is not None and was_killed(row.owner), self._poison_after
-        worker.tell(lambda decider, now: decider.recover(now, what_left(row), killed=killed, poison_after=limit))
+        left = what_left(row, take_over=take_over)
+        worker.tell(lambda decider, now: decider.recover(now, left, killed=killed, poison_after=limit))
         self.watch.grant_all(worker)  # before anything begins that was asked to end
         return worker
 

@@ -39,7 +39,7 @@ def _marks_left(core: Core, run_id: str, *, take_over: bool) -> set[str]:
     row, marks = core.store.row(run_id), set[str]()
     if row is None or row.owner is None or row.owner == core.owner:
         return marks
-    if not take_over and not core.ownership.is_left(row):
+    if not core.ownership.is_free(row, take_over=take_over):
         return marks
     # What an engine of this very process started ends with its attempts, which this process has cancelled itself.
     if is_here(row.owner) and shares_clock(row.owner) and not is_mine(row.owner):

@@ -9,7 +9,7 @@ from typing import final
 from statemachine_flow.clock import Clock
 from statemachine_flow.engine.committer import fenced
 from statemachine_flow.engine.lease import Heart, Observer
-from statemachine_flow.engine.owner import is_alive, new_owner, retire
+from statemachine_flow.engine.owner import is_alive, is_here, is_own, new_owner, retire
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import ConflictError, SmfError
 from statemachine_flow.lifecycle import RUN_AT_REST, RunState
@@ -44,7 +44,7 @@ class Ownership:
 
         Args:
             row: the run.
-            take_over: do not ask whether its owner is there.
+            take_over: see `is_free`.
 
         Returns:
             The epoch under which it may be worked on.
@@ -53,8 +53,7 @@ class Ownership:
             ConflictError: `run.owned`: another living process owns it.
         """
         owner = row.owner
-        # A run that is its own without a worker is one this engine lost, such as by a full disk.
-        if owner is not None and not take_over and self.is_elsewhere(row):
+        if owner is not None and not self.is_free(row, take_over=take_over):
             raise ConflictError(
                 f"the run is {row.state}, and process {owner.pid} on {owner.host} works on it",
                 kind="run.owned",
@@ -77,6 +76,17 @@ class Ownership:
             self._store.release(row.id, epoch)
         else:
             self._store.claim(row.id, epoch, row.owner)
+
+    def is_free(self, row: RunRow, *, take_over: bool) -> bool:
+        """Whether this engine may work on a run.
+
+        Args:
+            row: the run.
+            take_over: an owner of another host is said to be dead, and is believed to be. Of one of this host that is
+                known without being told.
+        """
+        # A run that is its own without a worker is one this engine lost, such as by a full disk.
+        return not self.is_elsewhere(row) or (take_over and row.owner is not None and not is_here(row.owner))
 
     def is_elsewhere(self, row: RunRow) -> bool:
         """Whether somebody else who is there works on a run."""
@@ -112,12 +122,24 @@ class Ownership:
             worker.end(fenced(run_id))
 
 
-def what_left(row: RunRow) -> str:
-    """What is said of the attempts that the last owner of a run left behind."""
+def what_left(row: RunRow, *, take_over: bool = False) -> str:
+    """What is said of the attempts that the last owner of a run left behind.
+
+    Args:
+        row: the run, of which hold was taken.
+        take_over: its owner was said to be dead, see `Ownership.is_free`.
+    """
     owner = row.owner
     if owner is None:
         return "its owner is gone"
-    fate = "gives no sign of life" if is_alive(owner) else "is gone"
+    if take_over and not is_here(owner):
+        fate = "was said to be dead"
+    elif is_own(owner):
+        fate = "had given it up"
+    elif not is_alive(owner):
+        fate = "is gone"
+    else:
+        fate = "gives no sign of life"
     return f"its owner, process {owner.pid} on {owner.host}, {fate}"
 
 

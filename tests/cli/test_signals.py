@@ -221,6 +221,23 @@ def test_strict_pauses_a_run_whose_code_changed(start: Start, folder: Path, proc
     assert "note: code changed since the run began: deaf:block" in loose.err
 
 
+def test_take_over_takes_no_run_from_a_process_of_this_host_that_lives(
+    start: Start, folder: Path, process: Smf
+) -> None:
+    running = start("run", "blocking.toml", "--run-id", "r1")
+    step_began(folder)
+    refused = process("resume", "r1", "--take-over")
+    begun = process("events", "r1").out.count("step.start")
+    running.kill()
+    running.communicate()
+    (folder / "deaf.py").write_text("def block():\n    return 1\n")
+    taken = process("resume", "r1", "--take-over")
+
+    assert (refused.code, begun) == (5, 1)
+    assert f"process {running.pid} on " in refused.err
+    assert taken.code == 0
+
+
 def test_take_over_is_for_owners_on_hosts_that_are_gone(start: Start, folder: Path, process: Smf) -> None:
     running = start("run", "blocking.toml", "--run-id", "r1", "--db", "my.db")
     step_began(folder)

@@ -128,7 +128,8 @@ class Simulation(Stage):
             self.ask(each, "resume", lambda engine: engine.resume(run_id), run_id)
 
     def force(self, host: Host, run_id: str) -> None:
-        self.referee.forced.add(run_id)
+        if self.neighbours != "processes":  # there, everybody knows who lives
+            self.referee.forced.add(run_id)
         self.ask(host, "force", lambda engine: engine.resume(run_id, take_over=True), run_id)
 
     def recover(self, host: Host, _run_id: str = "") -> None:

@@ -114,11 +114,12 @@ def test_a_run_that_is_cancelled_after_the_death_of_its_engine_leaves_nothing_ru
     assert not any(map(is_alive, pids))
 
 
-def test_another_process_that_is_refused_the_run_ends_nothing_of_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("take_over", [False, True])
+def test_another_process_that_is_refused_the_run_ends_nothing_of_it(tmp_path: Path, take_over: bool) -> None:
     engine = begin(tmp_path, "run", PLAIN)
     pids = pids_in(tmp_path / "pids")
     with smf.Engine(tmp_path / "runs.db") as opened, pytest.raises(ConflictError):
-        opened.resume("r")
+        opened.resume("r", take_over=take_over)
     assert all(map(is_alive, pids))
     engine.send_signal(signal.SIGINT)
     engine.communicate(timeout=PATIENCE)

@@ -167,7 +167,7 @@ def test_a_budget_holds_across_processes(world: World, budget: dict[str, Any], e
         getattr(engine, ending)()
         engine = world.open(agents={"it": agent})
     engine.approve("r", "gate")
-    run = engine.wait("r", until="rest") if ending is None else engine.resume("r", take_over=True)
+    run = engine.wait("r", until="rest") if ending is None else engine.resume("r")
     error = run.steps["c"].error
     assert error is not None
     assert (run.state, error.kind, error.name, asked) == ("completed", "step.budget", "BudgetError", ["a", "b"])

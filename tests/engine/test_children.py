@@ -462,7 +462,7 @@ def test_a_child_that_was_stopped_for_its_time_before_a_death_took_too_long_all_
     world.clock.jump(60)
     engine = world.open()
     engine.cancel(CHILD, reason="the run above it was stopped")  # as its owner did, right before it died
-    run = engine.resume(RUN, take_over=True, until="rest")
+    run = engine.resume(RUN, until="rest")
     assert (run.state, error_of(run)[0]) == ("failed", "step.timeout")
 
 
@@ -491,7 +491,7 @@ def test_the_next_process_takes_up_the_whole_family(world: World, ending: str) -
     getattr(engine, ending)()
     engine = world.open()
     assert engine.get(RUN).state == "running"  # waiting runs are let go of, not paused
-    run = engine.resume(RUN, take_over=True)
+    run = engine.resume(RUN)
     assert (run.state, run.steps["sub"].attempt) == ("running", 1)
     engine.signal(f"{CHILD}.sub", "go", 1)
     assert ended(engine).state == "completed"

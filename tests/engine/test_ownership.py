@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from statemachine_flow.builder import Workflow
-from statemachine_flow.engine.owner import is_alive, new_owner, retire
+from statemachine_flow.engine.owner import _started, is_alive, new_owner, retire
 from statemachine_flow.errors import ConflictError, NotFoundError, StoreError
 from statemachine_flow.stores.base import Owner
 from tests.engine.harness import PATIENCE, Driver, Gate, Outcomes, World, add, check_run, kinds, states
@@ -21,6 +23,20 @@ def held(engine: Driver, gate: Gate, run_id: str = "r") -> None:
     add(workflow, "b", Outcomes("b"), needs=["a"])
     engine.start(workflow, run_id=run_id)
     gate.begun()
+
+
+def named(engine: Driver, **names: str) -> None:
+    """Have an engine that has done nothing yet go by another name."""
+    core = engine.core
+    owner = msgspec.structs.replace(core.owner, **names)
+    core.owner = core.ownership.me = core.ownership._heart._owner = owner
+
+
+def why_interrupted(engine: Driver, run_id: str) -> str:
+    """What the journal says of the owner that left the run."""
+    said = [event.data["reason"] for event in engine.events(run_id) if event.kind == "step.interrupt"]
+    assert len(said) == 1
+    return str(said[0])
 
 
 def test_case_109_a_second_engine_is_refused_while_the_owner_lives(world: World) -> None:
@@ -62,12 +78,57 @@ def test_a_second_engine_takes_over_from_one_that_died(world: World) -> None:
     gate.open(1)
     run = second.resume("r")
     assert (run.state, run.steps["a"].attempt) == ("completed", 2)
-    reason = next(event.data["reason"] for event in second.events("r") if event.kind == "step.interrupt")
-    assert "is gone" in reason
+    assert why_interrupted(second, "r").endswith(", is gone")
 
 
-def test_a_run_may_be_taken_over_by_order_and_the_old_owner_is_fenced(world: World) -> None:
+def test_a_living_owner_of_this_host_keeps_its_run_even_if_it_is_said_to_be_dead(world: World) -> None:
     first, gate, other = world.open(), Gate(), Gate()
+    second = world.open(functions={"a": other.ahold, "b": Outcomes("b")})
+    held(first, gate)
+    with pytest.raises(ConflictError) as caught:
+        second.resume("r", take_over=True)
+    assert (caught.value.kind, caught.value.exit_code) == ("run.owned", 5)
+    gate.open("kept")
+    assert first.wait("r").steps["a"].output == "kept"
+    assert other.attempts == []
+
+
+@pytest.mark.parametrize("name", ["host", "namespace"])
+def test_of_an_owner_of_another_host_or_container_a_person_is_believed(world: World, name: str) -> None:
+    first, gate = world.open(), Gate()
+    second = world.open(functions={"a": Outcomes("taken"), "b": Outcomes("b")})
+    named(first, **{name: "another"})
+    held(first, gate)
+    with pytest.raises(ConflictError) as caught:
+        second.resume("r")
+    assert caught.value.kind == "run.owned"
+    assert second.resume("r", take_over=True).steps["a"].output == "taken"
+
+
+def test_a_silent_owner_of_this_host_loses_its_run_after_its_lease_and_not_before(world: World) -> None:
+    first, gate = world.open(lease=30), Gate()
+    second = world.open(functions={"a": Outcomes("a"), "b": Outcomes("b")})
+    held(first, gate)
+    first.kill()
+    store = world.inner()
+    row = store.row("r")
+    assert row is not None
+    parent = new_owner(world.clock.monotonic(), 30.0)
+    retire(parent)
+    silent = msgspec.structs.replace(parent, pid=os.getppid(), started=_started(os.getppid()))
+    assert store.claim("r", row.epoch, silent)
+    world.clock.advance(30)
+    with pytest.raises(ConflictError) as caught:
+        second.resume("r", take_over=True)
+    assert caught.value.kind == "run.owned"
+    world.clock.advance(0.1)
+    assert second.resume("r", take_over=True).state == "completed"
+    assert why_interrupted(second, "r") == f"its owner, process {os.getppid()} on {silent.host}, gives no sign of life"
+
+
+def test_a_run_of_another_host_may_be_taken_over_by_order_and_the_old_owner_is_fenced(world: World) -> None:
+    first, gate, other = world.open(), Gate(), Gate()
+    named(first, host="elsewhere")
     second = world.open(functions={"a": other.ahold, "b": Outcomes("b")})
     held(first, gate)
     waiting = first.later("wait", "r")
@@ -85,6 +146,7 @@ def test_a_run_may_be_taken_over_by_order_and_the_old_owner_is_fenced(world: Wor
     run = taken.result(PATIENCE)
     assert (run.state, run.steps["a"].output) == ("completed", "of the new owner")
     assert "r" not in first.core.workers
+    assert why_interrupted(second, "r") == f"its owner, process {os.getpid()} on elsewhere, was said to be dead"
 
 
 def test_a_stolen_claim_stops_every_attempt_of_the_old_owner(world: World) -> None:

@@ -254,7 +254,7 @@ def test_a_secret_is_handed_down_to_a_child_under_another_name_and_again_in_the_
         getattr(engine, ending)()
         engine = world.open(**options, secrets={"token": SECRET})
     engine.approve("r.sub", "gate")
-    run = engine.wait("r", until="rest") if ending is None else engine.resume("r", take_over=True, until="rest")
+    run = engine.wait("r", until="rest") if ending is None else engine.resume("r", until="rest")
     assert (run.state, dict(run.outputs), seen) == ("completed", {"token": "***"}, [SECRET])
     assert dict(engine.get("r.sub").inputs) == {"secret": {"$secret": "secret"}, "plain": None}
 

@@ -27,7 +27,7 @@ def asked(world: World, verify: Gate, busy: Gate) -> Driver:
     engine.kill()
     first = workflow(pay.ahold)
     engine = world.open(functions=first.functions)
-    engine.later("resume", "r", take_over=True, until="rest")
+    engine.later("resume", "r", until="rest")
     verify.begun()
     busy.begun()
     return engine

@@ -118,7 +118,7 @@ def test_a_timer_that_fell_due_while_no_process_lived_ends_the_wait_on_resume(wo
     getattr(engine, ending)()
     world.clock.jump(DAY)
     engine = world.open()
-    run = engine.resume(run_id, take_over=True, until="rest")
+    run = engine.resume(run_id, until="rest")
     assert (run.state, run.steps["wait"].attempt) == ("completed", 1)
 
 
@@ -129,7 +129,7 @@ def test_a_timer_is_set_for_the_rest_of_its_time_by_the_next_process(world: Worl
     world.clock.advance(1800)
     engine.kill()
     engine = world.open()
-    resumed = engine.later("resume", run_id, take_over=True, until="rest")
+    resumed = engine.later("resume", run_id, until="rest")
     engine.quiet()
     world.clock.advance(1799)
     engine.quiet()
