@@ -110,6 +110,9 @@ FROM rejected WHERE seal IS NOT smf_seal(run, epoch, owner, at, kind, step, data
 INSERT INTO requests (run, action, by, reason, at, data, seal)
 VALUES (:run, :action, :by, :reason, :at, :data, smf_seal(:run, :action, :by, :reason, :at, :data));
 
+-- name: seen
+SELECT epoch, seq, (SELECT coalesce(max(id), 0) FROM requests WHERE run = :run) FROM runs WHERE no = :run;
+
 -- name: requests
 SELECT requests.id, runs.id, action, by, reason, at, data,
   runs.is_whole AND requests.seal IS smf_seal(requests.run, action, by, reason, at, data)
