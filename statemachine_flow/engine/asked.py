@@ -10,8 +10,10 @@ from statemachine_flow.engine import outside
 from statemachine_flow.engine.attempt import require_output
 from statemachine_flow.engine.decide import Decider
 from statemachine_flow.engine.outcome import Outcome
+from statemachine_flow.errors import SmfError
 from statemachine_flow.lifecycle import RunState
 from statemachine_flow.plan import Node
+from statemachine_flow.stores.base import Request
 from statemachine_flow.values import decode_value, encode_value
 
 
@@ -120,6 +122,8 @@ def _checkpoint(target: Target, reason: str, by: str | None, data: Mapping[str, 
 
 #: Requests that stay until the run has come to rest: should its owner die on the way, the next one goes on with them.
 LASTING: Final = frozenset({"quarantine"})
+#: Requests of which only one is heard: what a second one says of the same step, the first has settled.
+EXCLUSIVE: Final = frozenset({"decide", "resolve"})
 #: What can be asked -> how it is done.
 ACTIONS: Final[Mapping[str, Callable[[Target, str, str | None, Mapping[str, Any]], None]]] = {
     "cancel": _cancel,
@@ -131,6 +135,23 @@ ACTIONS: Final[Mapping[str, Callable[[Target, str, str | None, Mapping[str, Any]
     "quarantine": _quarantine,
     "checkpoint": _checkpoint,
 }
+
+
+def is_so(decider: Decider, action: str) -> bool:
+    """Whether a run is already where a request would bring it, so that it is answered without having been done."""
+    state = decider.fold.state
+    if action == "cancel":
+        return state == RunState.CANCELLING
+    return action == "pause" and state == RunState.PAUSED
+
+
+def dropped(request: Request, error: SmfError) -> str:
+    """What is said, in its journal, of a request that a run no longer allowed when its owner heard of it."""
+    data = decode_value(request.data) if request.data else {}
+    about = f" of step '{data['step']}'" if "step" in data else ""
+    what = str(data.get("choice") or data.get("as") or data.get("event") or "")
+    said = f"{request.action}{f' {what!r}' if what else ''}{about}"
+    return f"what {request.by or 'somebody'} asked for came too late and was dropped: {said}: {error}"
 
 
 def carry_out(target: Target, action: str, reason: str, by: str | None, data: bytes) -> None:

@@ -36,7 +36,7 @@ from statemachine_flow.plan import Plan
 from statemachine_flow.secrets import SecretSource
 from statemachine_flow.snapshot import encode_definition
 from statemachine_flow.steps.base import StandIn
-from statemachine_flow.stores.base import NewRun, RunRow, Store, Write
+from statemachine_flow.stores.base import NewRun, RunRow, Seen, Store, Write
 
 Listener = Callable[[str, Record], None]
 
@@ -287,19 +287,26 @@ class Core:
         """
         carry_out(worker, action, reason, by, data)
 
-    def try_out(self, run_id: str, action: str, reason: str, by: str | None, data: bytes) -> None:
+    def try_out(self, run_id: str, action: str, reason: str, by: str | None, data: bytes) -> Seen:
         """Find out whether something could be done to a run, without doing it.
+
+        Returns:
+            What that rests on: it could not be done any more once that has changed.
 
         Raises:
             NotFoundError: no such run.
             SmfError: its state does not allow it.
         """
-        plan, fold = self.load(self.row(run_id))
+        row = self.row(run_id)
+        plan, fold = self.load(row)
+        requests = self.store.requests(run_id)
+        seen = Seen(row.epoch, fold.seq, max((request.id for request in requests), default=0))
         trial = Trial(self._decider(plan, fold), self.clock)
-        for request in self.store.requests(run_id):  # what was said before comes first
+        for request in requests:  # what was said before comes first
             with contextlib.suppress(SmfError):  # it will be dropped
                 carry_out(trial, request.action, request.reason, request.by, request.data)
         carry_out(trial, action, reason, by, data)
+        return seen
 
     def names_of(self, run_id: str) -> RunNames:
         """What keeps the secrets of a run out of what is asked of its owner, as far as they are known here.

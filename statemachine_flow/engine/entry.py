@@ -7,12 +7,14 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any
+from itertools import count
+from typing import Any, Final
 
 import msgspec
 
 from statemachine_flow.builder import Workflow
 from statemachine_flow.builder.children import children_of
+from statemachine_flow.engine.asked import EXCLUSIVE
 from statemachine_flow.engine.code import code_digests
 from statemachine_flow.engine.core import Core, Listener
 from statemachine_flow.engine.hold import hold
@@ -27,7 +29,11 @@ from statemachine_flow.journal import Created
 from statemachine_flow.lifecycle import RUN_AT_REST, RunState
 from statemachine_flow.model import Definition
 from statemachine_flow.snapshot import encode_definition
+from statemachine_flow.stores.base import Seen
 from statemachine_flow.values import decode_value, encode_value
+
+#: How often an answer is tried out on a run that moves on meanwhile, before it is kept all the same.
+_TRIES: Final = 20
 
 
 async def start(
@@ -128,6 +134,8 @@ async def go_on(core: Core, worker: Worker, by: str | None, reason: str = "") ->
 async def tell(core: Core, run_id: str, action: str, reason: str, by: str | None, data: Mapping[str, Any]) -> None:  # noqa: PLR0917 - what is kept of it
     """Have something done to a run by whoever works on it, or by whoever takes it up next.
 
+    An answer is kept only while the run is as it was when it was tried out: of two who answer at once one is refused.
+
     Raises:
         NotFoundError: no such run.
         SmfError: the run does not allow it; nothing is kept.
@@ -141,13 +149,18 @@ async def tell(core: Core, run_id: str, action: str, reason: str, by: str | None
         finally:
             await worker.kept()  # a refusal as well rests on what nobody may be told before it is durable
         return
-    row = core.row(run_id)
-    if row.state in RUN_AT_REST:
-        raise ConflictError(f"the run is {row.state}: nothing more happens to it", run=run_id)
     names = core.names_of(run_id)
     reason, by, encoded = names.hide(reason), names.hide(by or ""), names.hide_encoded(encoded)
-    core.try_out(run_id, action, reason, by, encoded)
-    core.store.request(run_id, action, by, reason, core.clock.now(), encoded)
+    for tries in count(1):
+        row = core.row(run_id)
+        if row.state in RUN_AT_REST:
+            raise ConflictError(f"the run is {row.state}: nothing more happens to it", run=run_id)
+        seen: Seen | None = core.try_out(run_id, action, reason, by, encoded)
+        # A run that is worked on may move on faster than it is read. Its owner says so if it has to drop this.
+        if action not in EXCLUSIVE or (tries >= _TRIES and core.ownership.is_elsewhere(row)):
+            seen = None
+        if core.store.request(run_id, action, by, reason, core.clock.now(), encoded, seen=seen):
+            return
 
 
 def _current_directory() -> str:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Final, final
 
 from statemachine_flow.clock import Clock, Timer
-from statemachine_flow.engine.asked import LASTING, carry_out
+from statemachine_flow.engine.asked import LASTING, carry_out, dropped, is_so
 from statemachine_flow.engine.code import compare_code
 from statemachine_flow.engine.library import Library
+from statemachine_flow.engine.outcome import clean_text
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import SmfError, StoreError
+from statemachine_flow.lifecycle import RUN_AT_REST
 from statemachine_flow.stores.base import Request, Store
 
 #: How often an engine with runs looks for requests of other processes: the store's change counter is read, no more.
@@ -117,13 +119,16 @@ class Watch:
 
     @staticmethod
     def _grant(worker: Worker, request: Request) -> None:
-        """Do what was asked; a request the lifecycle refuses by now is answered by being dropped."""
+        """Do what was asked; a request the lifecycle refuses by now is dropped, and the journal says so."""
         is_lasting = request.action in LASTING
         if not worker.answer(request.id, later=is_lasting):
             return
         try:
             carry_out(worker, request.action, request.reason, request.by, request.data)
-        except SmfError:
+        except SmfError as error:
             if is_lasting:
                 worker.drop(request.id)
+            if worker.fold.state not in RUN_AT_REST and not is_so(worker.decider, request.action):
+                text = clean_text(dropped(request, error))
+                worker.tell(lambda decider, now: decider.note(now, text, by=request.by or None))
             worker.host.changed(worker)

@@ -24,6 +24,7 @@ __all__ = [
     "Request",
     "RunFilter",
     "RunRow",
+    "Seen",
     "Spill",
     "StepChange",
     "Store",
@@ -160,14 +161,23 @@ class Request(msgspec.Struct, frozen=True):
 
     id: int
     run_id: str
-    #: `cancel`, `pause`, `interrupt` (pause, and stop what is under way), `signal`, `decide`, `resolve`, `quarantine`
-    #: or `checkpoint`.
+    #: `cancel`, `pause`, `interrupt` (pause, and stop what is under way), `resume`, `signal`, `decide`, `resolve`,
+    #: `quarantine` or `checkpoint`.
     action: str
     by: str
     reason: str
     at: int
     #: What belongs to the action, encoded by `values`.
     data: bytes = b""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What somebody knew of a run when they decided to ask something of it."""
+
+    epoch: int
+    seq: int
+    #: The highest id of the requests that nobody had answered; 0 if there were none.
+    request: int
 
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -322,8 +332,26 @@ class Store(Protocol):
         """A definition's snapshot."""
         ...
 
-    def request(self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"") -> int:  # noqa: PLR0917 - a request's own fields
-        """Keep a request for the run's owner; the returned id is gone once it is answered."""
+    def request(  # noqa: PLR0917 - a request's own fields
+        self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"", *, seen: Seen | None = None
+    ) -> int:
+        """Keep a request for the run's owner.
+
+        Args:
+            run_id: the run.
+            action: see `Request`.
+            by: who asks.
+            reason: why.
+            at: when.
+            data: what belongs to the action.
+            seen: keep it only if the run, and what is asked of it, still are as they were seen.
+
+        Returns:
+            The request's id, which is gone once it is answered; 0 if it was not kept.
+
+        Raises:
+            StoreError: there is no such run.
+        """
         ...
 
     def requests(self, run_id: str | None = None) -> list[Request]:

@@ -11,7 +11,7 @@ import msgspec
 
 from statemachine_flow.errors import StoreError, UsageError
 from statemachine_flow.journal import Record
-from statemachine_flow.stores.base import Beat, NewRun, Owner, Rejected, Request, RunFilter, RunRow, Write
+from statemachine_flow.stores.base import Beat, NewRun, Owner, Rejected, Request, RunFilter, RunRow, Seen, Write
 from statemachine_flow.stores.blobs import MemorySpill
 
 
@@ -162,15 +162,24 @@ class MemoryStore:
         with self._usable():
             return self._definitions.get(content_hash)
 
-    def request(self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"") -> int:  # noqa: PLR0917 - as in the contract
+    def request(  # noqa: PLR0917 - as in the contract
+        self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"", *, seen: Seen | None = None
+    ) -> int:
         """See `Store.request`."""
         with self._usable():
             if run_id not in self._rows:
                 raise StoreError(f"no run {run_id[:100]!r} to ask something of", kind="store.io")
+            if seen not in (None, self._seen(run_id)):
+                return 0
             self._writes += 1
             self._last_request += 1
             self._requests[self._last_request] = Request(self._last_request, run_id, action, by, reason, at, data)
             return self._last_request
+
+    def _seen(self, run_id: str) -> Seen:
+        row = self._rows[run_id]
+        asked = (key for key, request in self._requests.items() if request.run_id == run_id)
+        return Seen(row.epoch, row.seq, max(asked, default=0))
 
     def requests(self, run_id: str | None = None) -> list[Request]:
         """See `Store.requests`."""

@@ -12,7 +12,7 @@ import msgspec
 from statemachine_flow.errors import StoreError, UsageError
 from statemachine_flow.journal import Record
 from statemachine_flow.stores.backup import back_up, make_independent
-from statemachine_flow.stores.base import Beat, NewRun, Owner, Rejected, Request, RunFilter, RunRow, Write
+from statemachine_flow.stores.base import Beat, NewRun, Owner, Rejected, Request, RunFilter, RunRow, Seen, Write
 from statemachine_flow.stores.blobs import BlobFolder, FolderSpill
 from statemachine_flow.stores.check import damages
 from statemachine_flow.stores.database import Database, Durability
@@ -239,16 +239,24 @@ class SqliteStore:
         self._note(is_synced=True)
         return True
 
-    def request(self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"") -> int:  # noqa: PLR0917 - as in the contract
+    def request(  # noqa: PLR0917 - as in the contract
+        self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"", *, seen: Seen | None = None
+    ) -> int:
         """See `Store.request`."""
         with self._database:
             number = self._number(run_id)
+            if seen is not None and number != _NO_RUN and not self._is_as(number, seen):
+                return 0
             bound = {"run": number, "action": action, "by": by, "reason": reason, "at": at, "data": data}
             self._database.run(SQL["insert_request"], bound)
             request = self._database.last_id()
             self._database.run(SQL["seal_request"], (request,))
         self._mark.put(0, 0, 0, request)
         return request
+
+    def _is_as(self, number: int, seen: Seen) -> bool:
+        ((epoch, seq, request),) = list(self._database.run(SQL["seen"], {"run": number}))
+        return Seen(epoch, seq, request) == seen
 
     # --- reading
 

@@ -14,7 +14,19 @@ from typing import Any, Literal, TypeVar
 
 from statemachine_flow.engine.owner import retire
 from statemachine_flow.journal import Record
-from statemachine_flow.stores.base import Beat, NewRun, Owner, Rejected, Request, RunFilter, RunRow, Spill, Store, Write
+from statemachine_flow.stores.base import (
+    Beat,
+    NewRun,
+    Owner,
+    Rejected,
+    Request,
+    RunFilter,
+    RunRow,
+    Seen,
+    Spill,
+    Store,
+    Write,
+)
 
 T = TypeVar("T")
 
@@ -144,9 +156,12 @@ class CrashStore:
         self.cut_off()
         raise Died
 
-    def request(self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"") -> int:  # noqa: PLR0917 - as in the contract
+    def request(  # noqa: PLR0917 - as in the contract
+        self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"", *, seen: Seen | None = None
+    ) -> int:
         """See `Store.request`."""
-        return self._write(f"request {action}", lambda: self.inner.request(run_id, action, by, reason, at, data))
+        ask = functools.partial(self.inner.request, run_id, action, by, reason, at, data, seen=seen)
+        return self._write(f"request {action}", ask)
 
     def open_blob(self) -> Spill:
         """See `Store.open_blob`; a blob without a record that names it is nothing, so it is no point to die at."""

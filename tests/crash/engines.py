@@ -13,7 +13,7 @@ from statemachine_flow.engine.asynchronous import AsyncEngine
 from statemachine_flow.engine.owner import _live, new_owner, retire
 from statemachine_flow.errors import StoreError
 from statemachine_flow.steps.base import StepContext
-from statemachine_flow.stores.base import Beat, NewRun, Owner, Write
+from statemachine_flow.stores.base import Beat, NewRun, Owner, Seen, Write
 from statemachine_flow.stores.memory import MemoryStore
 from statemachine_flow.testing import CrashStore
 from tests.crash.hosts import Disk, HostLoop, Machine, Time
@@ -87,11 +87,14 @@ class HostStore(CrashStore):
         self._referee.committed(self._nonce, batch, refused)
         return refused
 
-    def request(self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"") -> int:  # noqa: PLR0917 - as in the contract
+    def request(  # noqa: PLR0917 - as in the contract
+        self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"", *, seen: Seen | None = None
+    ) -> int:
         self._writable()
-        if action != "signal" and self._host.world.rng.random() < 0.2:  # said twice, as after an answer that was lost
-            self.inner.request(run_id, action, by, reason, at, data)
-        return self.inner.request(run_id, action, by, reason, at, data)
+        kept = self.inner.request(run_id, action, by, reason, at, data, seen=seen)
+        if kept and action != "signal" and self._host.world.rng.random() < 0.2:  # twice, as after a lost answer
+            return self.inner.request(run_id, action, by, reason, at, data)
+        return kept
 
 
 class Host(Machine):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -11,6 +11,8 @@ import pytest
 from statemachine_flow.builder import Workflow, load
 from statemachine_flow.engine.watch import WATCH_SECONDS
 from statemachine_flow.errors import ConflictError, DefinitionError, InputError, NotFoundError
+from statemachine_flow.stores.base import Store
+from statemachine_flow.testing import CrashStore
 from tests.engine.harness import Driver, Gate, Outcomes, World, add, kinds, states
 
 FORM: Mapping[str, Any] = {
@@ -433,3 +435,67 @@ def test_of_two_processes_that_decide_at_once_one_is_heard(world: World) -> None
     assert errors[int(winner)] is None
     assert kinds(owner, run.id).count("step.complete:gate") == 1
     assert world.inner().requests() == []
+
+
+class Overtaken(CrashStore):
+    """Lets something else be done between what a process tried out and the request that it then makes."""
+
+    def __init__(self, inner: Store, first: Callable[[], object]) -> None:
+        super().__init__(inner)
+        self._first: list[Callable[[], object]] = [first]
+
+    def request(self, *args: Any, **options: Any) -> int:
+        while self._first:
+            self._first.pop()()
+        return super().request(*args, **options)
+
+
+@pytest.mark.parametrize("left", [True, False], ids=["left", "owned"])
+def test_of_opposite_decisions_in_one_instant_one_is_refused(world: World, left: bool) -> None:
+    owner, first = world.open(), world.open()
+    run = owner.run(asking())
+    if left:
+        owner.close()
+    store = Overtaken(world.inner(), lambda: first.approve(run.id, "gate", by="ann"))
+    second = Driver(world.engine_kind, store, clock=world.clock)
+    error = refusal(second, run.id, "gate", verb="reject", by="bob")
+    assert "completed" in str(error)
+    assert [request.by for request in world.inner().requests()] == ["ann"]
+    if not left:
+        world.clock.advance(WATCH_SECONDS)
+    run = (first.resume if left else owner.wait)(run.id, until="rest")
+    assert (run.state, run.steps["gate"].output["by"], run.notes) == ("completed", "ann", ())
+    second.close()
+
+
+def test_a_decision_that_came_too_late_is_told_in_the_journal(world: World) -> None:
+    """The owner itself decides before it has heard of what another process was told is kept."""
+    owner, other, gate = world.open(), world.open(), Gate()
+    workflow = asking()
+    add(workflow, "busy", gate.ahold)
+    run_id = owner.start(workflow)
+    gate.begun()
+    other.reject(run_id, "gate", by="bob")
+    owner.approve(run_id, "gate", by="ann")
+    world.clock.advance(WATCH_SECONDS)
+    owner.quiet()
+    (note,) = owner.get(run_id).notes
+    assert note.startswith("what bob asked for came too late and was dropped: decide 'reject' of step 'gate': step")
+    assert world.inner().requests() == []
+    gate.open()
+    assert owner.wait(run_id, until="rest").state == "completed"
+
+
+@pytest.mark.parametrize("action", ["pause", "cancel"])
+def test_what_was_asked_twice_is_no_reason_for_a_remark(world: World, action: str) -> None:
+    owner, others, gate = world.open(), [world.open(), world.open()], Gate()
+    workflow = Workflow("busy")
+    add(workflow, "busy", gate.hold)
+    run_id = owner.start(workflow)
+    gate.begun()
+    for other in others:
+        getattr(other, action)(run_id, wait=False)
+    world.clock.advance(WATCH_SECONDS)
+    owner.quiet()
+    assert (owner.get(run_id).notes, kinds(owner, run_id).count(f"run.{action}")) == ((), 1)
+    gate.open()

@@ -27,7 +27,7 @@ from statemachine_flow.journal import (
     StepStarted,
 )
 from statemachine_flow.stores import open_store
-from statemachine_flow.stores.base import Beat, NewRun, Owner, RunFilter, RunRow, StepChange, Store, Write
+from statemachine_flow.stores.base import Beat, NewRun, Owner, RunFilter, RunRow, Seen, StepChange, Store, Write
 from statemachine_flow.stores.memory import MemoryStore
 from statemachine_flow.stores.sqlite import SqliteStore
 from statemachine_flow.values import encode_value
@@ -473,6 +473,33 @@ def test_nothing_is_asked_of_a_run_that_does_not_exist(store: Store) -> None:
     with pytest.raises(StoreError):
         store.request(NOBODY, "signal", "", "", 1)
     assert store.requests() == []
+
+
+@pytest.mark.parametrize("change", ["note", "claim", "request", "answer"])
+def test_a_request_may_be_kept_only_while_the_run_is_as_it_was_seen(store: Store, change: str) -> None:
+    author = Author("r")
+    store.commit([author.new(), Author("s").new()])
+    first = store.request("r", "decide", "", "", 1, seen=Seen(1, 2, 0))
+    assert first > 0
+    seen = Seen(1, 2, first)
+    store.request("s", "pause", "", "", 1)  # what is asked of others is none of its concern
+    second = store.request("r", "decide", "", "", 2, seen=seen)
+    changes: dict[str, Callable[[], object]] = {
+        "note": lambda: store.commit([author.note()]),
+        "claim": lambda: store.claim("r", 1, OTHER),
+        "request": lambda: store.request("r", "cancel", "", "", 2),
+        "answer": lambda: store.commit([author.write(answered=[first, second])]),
+    }
+    changes[change]()
+    before = store.requests()
+
+    assert second > first
+    assert store.request("r", "decide", "", "", 3, seen=Seen(1, 2, second)) == 0
+    assert store.requests() == before
+    row = store.row("r")
+    assert row is not None
+    now = Seen(row.epoch, row.seq, max((one.id for one in store.requests("r")), default=0))
+    assert store.request("r", "decide", "", "", 4, seen=now) > second
 
 
 def test_version_stands_still_while_nothing_happens(store: Store) -> None:

@@ -112,6 +112,9 @@ INSERT INTO requests (run, action, by, reason, at, data, seal) VALUES (:run, :ac
 -- name: seal_request
 UPDATE requests SET seal = smf_seal(id, run, action, by, reason, at, data) WHERE id = ?;
 
+-- name: seen
+SELECT epoch, seq, (SELECT coalesce(max(id), 0) FROM requests WHERE run = :run) FROM runs WHERE no = :run;
+
 -- name: requests
 SELECT requests.id, runs.id, action, by, reason, at, data,
   runs.is_whole AND requests.seal IS smf_seal(requests.id, requests.run, action, by, reason, at, data)
