@@ -69,6 +69,9 @@ class Work(Protocol):
     def transact(self, work: Callable[[Any], Outcome], report: Callable[[Outcome], None]) -> None:
         """Have an attempt done inside the transaction that keeps its result, and reported."""
 
+    def hear_late(self, path: str, outcome: Outcome) -> None:
+        """An attempt ended after the work did."""
+
     def goes_on(self) -> None:
         """Something is under way."""
 
@@ -262,10 +265,13 @@ class Attempts:
 
     def _late(self, launch: Launch, outcome: Outcome) -> None:
         """An attempt ended that was given up before: the journal has its end already, and gets only a remark."""
-        if outcome.status == "aborted" or self._work.finished.done() or self._work.fold.state in RUN_AT_REST:
+        if outcome.status == "aborted":
             return
-        said = f"attempt {launch.attempt} of step '{launch.node.path}' {outcome.status} after it was given up"
-        self._work.hear(lambda decider, now: decider.note(now, f"{said}: its result is dropped"))
+        if self._work.finished.done():
+            self._work.hear_late(launch.node.path, outcome)
+        elif self._work.fold.state not in RUN_AT_REST:
+            said = f"attempt {launch.attempt} of step '{launch.node.path}' {outcome.status} after it was given up"
+            self._work.hear(lambda decider, now: decider.note(now, f"{said}: its result is dropped"))
 
     def _time_out(self, alive: _Alive) -> None:
         if not alive.context.stop_reason:

@@ -108,10 +108,9 @@ class Committer:
         if not worker.is_over:
             return write
         # It was lost meanwhile, and this engine may be at work on the run anew, under a later epoch.
-        why = worker.finished.exception()
-        if isinstance(why, SmfError) and why.kind == "run.fenced" and isinstance(write, Write):
+        if worker.is_fenced and isinstance(write, Write):
             self._reject(write)
-        worker.end(why)
+        worker.end(worker.finished.exception())
         return None
 
     def _kept(self, taken: Sequence[_Taken], commit: Callable[[], Any]) -> None:

@@ -128,6 +128,10 @@ class Core:
         """See `worker.Host.transact`."""
         self._committer.transact(Transaction(worker, work, report))
 
+    def reject(self, write: Write) -> None:
+        """See `worker.Host.reject`."""
+        self.ownership.reject(write)
+
     def start_child(self, worker: Worker, command: StartChild) -> None:
         """See `worker.Host.start_child`."""
         self.children.start(worker, command)

@@ -64,12 +64,16 @@ def settle(rules: Rules, node: Node, now: int, target: str | None = None, *, fee
 
 
 def _complete(rules: Rules, node: Node, outcome: Outcome, now: int, target: str | None = None) -> None:
+    rules.add("step.complete", completion(outcome, target), now, node.path)
+
+
+def completion(outcome: Outcome, target: str | None = None) -> StepCompleted:
+    """What is recorded of a body that ended well; `target` is where a token goes next."""
     outputs = ABSENT if outcome.outputs is None else msgspec.Raw(outcome.outputs)
     output = ABSENT if outcome.blob is not None or not outcome.output else msgspec.Raw(outcome.output)
-    data = StepCompleted(
+    return StepCompleted(
         output=output, outputs=outputs, blob=outcome.blob, next=target, signal=outcome.signal, usage=outcome.usage
     )
-    rules.add("step.complete", data, now, node.path)
 
 
 def fail(

@@ -16,6 +16,7 @@ from statemachine_flow.clock import Timer
 from statemachine_flow.engine.attempts import Attempts, Means
 from statemachine_flow.engine.commands import Decision, StartChild, StopChild
 from statemachine_flow.engine.decide import Decider
+from statemachine_flow.engine.late import late_write
 from statemachine_flow.engine.outcome import Outcome
 from statemachine_flow.errors import SmfError
 from statemachine_flow.functions import Functions
@@ -33,6 +34,9 @@ class Host(Means, Protocol):
 
     def done(self, worker: Worker) -> None:
         """The worker's run is at rest, or lost."""
+
+    def reject(self, write: Write) -> None:
+        """Keep beside the journal what comes too late for it."""
 
     def start_child(self, worker: Worker, command: StartChild) -> None:
         """A step of the worker's run waits for a run of its own."""
@@ -167,6 +171,12 @@ class Worker:
     def is_over(self) -> bool:
         """Whether the work has ended: the run is at rest, or was lost."""
         return self.finished.done()
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether another owner has taken the run."""
+        error = self.finished.exception() if self.is_over else None
+        return isinstance(error, SmfError) and error.kind == "run.fenced"
 
     @property
     def is_idle(self) -> bool:
@@ -305,6 +315,16 @@ class Worker:
             self.tell(change)
         except BaseException as error:  # noqa: BLE001 - a bug must not leave callers waiting for ever
             self.end(SmfError(f"the run is lost: {type(error).__name__}: {error}", kind="internal", run=self.fold.id))
+
+    def hear_late(self, path: str, outcome: Outcome) -> None:
+        """An attempt ended after the work did; if another owner has the run now, people may want to know what it gave.
+
+        Args:
+            path: of its step.
+            outcome: how it ended by itself.
+        """
+        if self.is_fenced:
+            self.host.reject(late_write(self.fold.id, self.epoch, path, outcome, self.host.clock.now()))
 
     def as_completed(self, node: Node, output: Any) -> Outcome:
         """See `Attempts.as_completed`."""

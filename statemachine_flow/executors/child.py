@@ -54,6 +54,7 @@ class Child:
         self._input = -1
         self._unread = memoryview(command.input)
         self._stopping = self._killing = False  # what was ordered
+        self._hurried = False  # the order came when the command itself had ended
         self._exited = self._reaped = False  # what became of the command itself
         self._status: int | None = None
         self._stop_reason: BaseException = asyncio.CancelledError()
@@ -109,7 +110,7 @@ class Child:
                 self._pump(lambda: self._exited or self._stopping)
                 seconds = time.monotonic() - started
                 # What the command wrote is in the pipes by now; others that hold them may finish a sentence.
-                self._pump(lambda: not self._open or self._stopping, DRAIN_SECONDS)
+                self._pump(lambda: not self._open or self._stopping or self._hurried, DRAIN_SECONDS)
                 self._end_group(process, self._grace if self._stopping else DRAIN_SECONDS)
             except BaseException:
                 signal_group(process.pid, signal.SIGKILL)
@@ -184,14 +185,17 @@ class Child:
                 # Nobody tells when the rest of a group ends, for it is not our child. Look, ever less often.
                 wait = min(wait, look_again)
                 look_again = min(2 * look_again, 0.05)
-            for descriptor, _ in self._poll.poll(max(0, math.ceil(wait * 1000))):
+            ready = [descriptor for descriptor, _ in self._poll.poll(max(0, math.ceil(wait * 1000)))]
+            for descriptor in sorted(ready, key=self._orders.__eq__):  # a command that has ended was not stopped
                 self._take(descriptor)
             if left <= 0:
                 return
 
     def _take(self, descriptor: int) -> None:
         if descriptor == self._orders:
-            self._stopping = True
+            # What a command gave that ended by itself is its result, whatever becomes of the rest of its group.
+            self._hurried = self._exited and not self._stopping
+            self._stopping = not self._hurried
             self._killing |= KILL_ORDER in os.read(descriptor, 64)
         elif descriptor == self._exit_fd:
             self._poll.unregister(descriptor)

@@ -71,8 +71,9 @@ async def run_command(
     running in its group has `DRAIN_SECONDS` to finish its output, then gets TERM, and as much later KILL.
 
     Cancelling is how a timeout and a cancelled run arrive here: the group gets TERM, after `grace` KILL, it
-    is reaped, and only then is `CancelledError` raised. Cancelling again means KILL at once. Only a command
-    that this process may not signal (one that changed its user) is given up after `grace`.
+    is reaped, and only then is `CancelledError` raised. Cancelling again means KILL at once. A command that had
+    ended by itself by then has its result all the same. Only a command that this process may not signal (one
+    that changed its user) is given up after `grace`.
 
     Args:
         command: what to run.
@@ -138,7 +139,7 @@ def _start(child: Child) -> asyncio.Future[None]:
 
 
 async def _wait(child: Child, ended: asyncio.Future[None]) -> None:
-    """Wait for the end of a command; to be cancelled meanwhile is passed on to it, and raised when it has ended."""
+    """Wait for the end of a command; to be cancelled meanwhile is passed on to it, and is the result of one it ended."""
     try:
         await asyncio.wait([ended])
     except asyncio.CancelledError:
@@ -148,4 +149,3 @@ async def _wait(child: Child, ended: asyncio.Future[None]) -> None:
                 await asyncio.wait([ended])
             except asyncio.CancelledError:
                 child.order(KILL_ORDER)
-        raise

@@ -41,6 +41,8 @@ class ThreadExecutor:
         self._threads = 0
         #: Functions still running whose attempt was given up.
         self.abandoned = 0
+        #: What is waited for after it was abandoned.
+        self._late: set[asyncio.Future[Any]] = set()
 
     def require_room(self) -> None:
         """Refuse to begin what may have to be abandoned as well.
@@ -53,12 +55,20 @@ class ThreadExecutor:
             hint = 'have functions look at context.cancelled, or isolate them with isolation = "process"'
             raise StepError(message, kind="step.abandoned", name="AbandonedError", hint=hint)
 
-    async def run(self, function: Callable[[], Any], *, patience: Callable[[], float] = float) -> Any:
+    async def run(
+        self,
+        function: Callable[[], Any],
+        *,
+        patience: Callable[[], float] = float,
+        waits_on: Callable[[], bool] = bool,
+    ) -> Any:
         """Await `function()` in a thread, with a copy of the caller's context variables.
 
         Args:
             function: takes nothing.
             patience: seconds to wait on for the function after the caller was cancelled; asked at that moment.
+            waits_on: whether somebody wants to know what the function gives after that, until the caller is cancelled
+                again or this is closed; asked at the same moment.
 
         Returns:
             What the function returned, even if that was after the caller was cancelled.
@@ -84,17 +94,28 @@ class ThreadExecutor:
             # Unlike awaiting the future itself, this leaves it alone when the caller is cancelled.
             await asyncio.wait((future,))
         except asyncio.CancelledError:
-            await self._linger(future, patience())
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._linger(future, patience(), waits_on=waits_on())
+            if not future.done():
+                self.abandoned += 1
+                future.cancel()
+            if future.cancelled():
+                raise Abandoned from None
         return future.result()
 
-    async def _linger(self, future: asyncio.Future[Any], seconds: float) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            if seconds > 0:
-                await asyncio.wait((future,), timeout=seconds)
-        if not future.done():
-            self.abandoned += 1
-            future.cancel()
-            raise Abandoned
+    async def _linger(self, future: asyncio.Future[Any], seconds: float, *, waits_on: bool) -> None:
+        """Wait on for a function whose caller was cancelled; it is counted as abandoned when patience is over."""
+        if seconds > 0:
+            await asyncio.wait((future,), timeout=seconds)
+        if not waits_on or future.done():
+            return
+        self.abandoned += 1
+        self._late.add(future)
+        try:
+            await asyncio.wait((future,))
+        finally:
+            self._late.discard(future)
+            self.abandoned -= not future.cancelled()  # else it is counted until the function returns
 
     def _resolve(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
         if future.cancelled():
@@ -122,7 +143,10 @@ class ThreadExecutor:
                 self._idle += 1
 
     def close(self) -> None:
-        """Let idle threads end; busy ones end when their function returns."""
+        """Let idle threads end; busy ones end when their function returns, and nobody waits for them any more."""
+        for future in self._late:
+            with contextlib.suppress(RuntimeError):  # its loop is gone, and whoever waited there
+                future.cancel()
         for _ in range(self._threads):
             self._jobs.put(None)
 

@@ -35,6 +35,7 @@ from statemachine_flow.journal.records import (
     Unwinding,
     Usage,
     chain,
+    encode_data,
 )
 from statemachine_flow.journal.step import StepFold, is_top
 
@@ -66,6 +67,7 @@ __all__ = [
     "Unwinding",
     "Usage",
     "chain",
+    "encode_data",
     "is_top",
     "require_end",
     "verified",

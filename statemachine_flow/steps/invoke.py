@@ -42,6 +42,8 @@ async def invoke(function: Callable[..., Any], attempt: Attempt, /, *args: Any, 
     result = await attempt.threads.run(
         functools.partial(function, *args, **options),
         patience=lambda: 0.0 if attempt.context.stop_reason == "timeout" else attempt.grace,
+        # What comes too late for a run that another owner has taken is kept for people to see, whenever it comes.
+        waits_on=lambda: attempt.context.stop_reason == "lost",
     )
     return await _awaited(result, attempt.context) if inspect.isawaitable(result) else result
 

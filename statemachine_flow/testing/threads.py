@@ -20,7 +20,13 @@ class JoinedThreads(ThreadExecutor):
         42
     """
 
-    async def run(self, function: Callable[[], Any], *, patience: Callable[[], float] = float) -> Any:  # noqa: ARG002 - nobody can lose patience
+    async def run(
+        self,
+        function: Callable[[], Any],
+        *,
+        patience: Callable[[], float] = float,  # noqa: ARG002 - nobody can lose patience
+        waits_on: Callable[[], bool] = bool,  # noqa: ARG002 - as above
+    ) -> Any:
         """See `ThreadExecutor.run`."""
         return self.do(function)
 

@@ -1,27 +1,37 @@
 """One process that owns runs, started as a script; each line it prints says what became of one.
 
-usage: owner.py hold STORE LEASE COUNT GATE     start runs whose bodies wait until the file GATE is there
+usage: owner.py hold STORE LEASE COUNT GATE     start runs whose bodies wait until the file GATE is there; a line of
+                                                stdin ends it
        owner.py race STORE SEED COUNT EFFECTS   try to resume the runs, in a random order; bodies append to EFFECTS
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import sys
+import time
 from pathlib import Path
 
 from statemachine_flow.engine.asynchronous import AsyncEngine
 from statemachine_flow.errors import ConflictError
 from statemachine_flow.stores.sqlite import SqliteStore
 
-DOCUMENT = 'dsl = "1"\nname = "owned"\nsteps.a.call = "a"\n'
+DOCUMENT = 'dsl = "1"\nname = "owned"\nsteps.a.call = "BODY"\n'
+#: Bodies of runs, by turns: a coroutine, and a function in a thread.
+BODIES = ("coroutine", "thread")
 
 
 def run_ids(count: str) -> list[str]:
     """The runs that everybody means."""
     return [f"run-{number}" for number in range(int(count))]
+
+
+def body_of(run_id: str) -> str:
+    """The body of a run's only step."""
+    return BODIES[int(run_id.removeprefix("run-")) % 2]
 
 
 def say(*words: str) -> None:
@@ -31,28 +41,38 @@ def say(*words: str) -> None:
 
 
 async def hold(path: str, lease: str, count: str, gate: str) -> None:
-    begun = 0
+    begun, all_begun = itertools.count(1), int(count)
 
-    async def body() -> str:
-        nonlocal begun
-        begun += 1
-        if begun == int(count):
+    def begin() -> None:
+        if next(begun) == all_begun:
             say("begun")
+
+    async def coroutine() -> str:
+        begin()
         while not Path(gate).exists():  # noqa: ASYNC110, ASYNC240 - another process makes it, on this very disk
             await asyncio.sleep(0.01)
         return "of the first owner"
 
+    def thread() -> str:
+        begin()
+        while not Path(gate).exists():
+            time.sleep(0.01)
+        return "of the first owner"
+
     async def own(engine: AsyncEngine, run_id: str) -> None:
         try:
-            run = await engine.run(DOCUMENT, run_id=run_id)
+            run = await engine.run(DOCUMENT.replace("BODY", body_of(run_id)), run_id=run_id)
             say(run_id, run.state)
         except ConflictError as error:
             say(run_id, error.kind)
 
     async with AsyncEngine(
-        SqliteStore(path, durability="process"), functions={"a": body}, lease=float(lease)
+        SqliteStore(path, durability="process"),
+        functions={"coroutine": coroutine, "thread": thread},
+        lease=float(lease),
     ) as engine:
         await asyncio.gather(*(own(engine, run_id) for run_id in run_ids(count)))
+        await asyncio.to_thread(sys.stdin.readline)
 
 
 async def race(path: str, seed: str, count: str, effects: str) -> None:
@@ -64,7 +84,8 @@ async def race(path: str, seed: str, count: str, effects: str) -> None:
 
     ids = run_ids(count)
     random.Random(seed).shuffle(ids)
-    async with AsyncEngine(SqliteStore(path, durability="process"), functions={"a": body}) as engine:
+    functions = dict.fromkeys(BODIES, body)
+    async with AsyncEngine(SqliteStore(path, durability="process"), functions=functions) as engine:
         say("ready")
         sys.stdin.readline()
         for run_id in ids:

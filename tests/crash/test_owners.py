@@ -73,13 +73,16 @@ def test_case_71_of_many_processes_that_resume_one_run_one_wins(tmp_path: Path, 
 def test_case_72_an_owner_that_was_stopped_for_longer_than_its_lease_writes_nothing_when_it_wakes(
     tmp_path: Path, trial: int
 ) -> None:
-    """Ten runs a trial; the owner wakes with all of its bodies done, or about to be."""
+    """Ten runs a trial; the owner wakes with all of its bodies done, or about to be, and what they gave is kept aside.
+
+    But for what is cut off on waking: a coroutine that has not returned yet.
+    """
     path, gate, count = tmp_path / "runs.db", tmp_path / "gate", 10
     with holding(path, 0.3, count, gate) as process:
         if trial % 2:
             gate.touch()  # it is stopped somewhere in its last commits, or before them
         process.send_signal(signal.SIGSTOP)
-        with Engine(path, functions={"a": lambda: "of the second owner"}) as engine:
+        with Engine(path, functions=dict.fromkeys(owner.BODIES, lambda: "of the second owner")) as engine:
             taken: set[str] = set()
             while len(taken | _completed(engine)) < count:
                 taken |= set(engine.recover().taken)
@@ -88,12 +91,18 @@ def test_case_72_an_owner_that_was_stopped_for_longer_than_its_lease_writes_noth
             journals = {run_id: engine.events(run_id) for run_id in owner.run_ids(str(count))}
             gate.touch()
             process.send_signal(signal.SIGCONT)
-            said = dict(line.split() for line in process.communicate()[0].splitlines())
+            threads = {run_id for run_id in taken if owner.body_of(run_id) == "thread"}
+            while not all(map(engine.rejected, threads)):
+                assert process.poll() is None
+            said = dict(line.split() for line in process.communicate("\n")[0].splitlines())
             for run_id, journal in journals.items():
                 assert engine.events(run_id) == journal, "the first owner wrote something after it was stopped"
                 by = "second" if run_id in taken else "first"
                 assert engine.get(run_id).steps["a"].output == f"of the {by} owner"
                 assert said[run_id] == ("run.fenced" if run_id in taken else "completed")
+                late = [event for event in engine.rejected(run_id) if event.kind == "step.complete"]
+                assert [event.data["output"] for event in late] == ["of the first owner"] * len(late)
+                assert len(late) == 1 if run_id in threads else len(late) <= (run_id in taken)
     if not trial % 2:
         assert len(taken) == count
     store = SqliteStore(path, readonly=True)
@@ -108,7 +117,8 @@ def _completed(engine: Engine) -> set[str]:
 
 def test_a_living_owner_that_beats_is_left_alone(tmp_path: Path) -> None:
     path, gate = tmp_path / "runs.db", tmp_path / "gate"
-    with holding(path, 0.3, 1, gate) as process, Engine(path, functions={"a": lambda: 2}) as engine:
+    bodies = dict.fromkeys(owner.BODIES, lambda: 2)
+    with holding(path, 0.3, 1, gate) as process, Engine(path, functions=bodies) as engine:
         first = engine.list(owned=True)[0].owner
         assert first is not None
         store = SqliteStore(path, readonly=True)
@@ -118,4 +128,4 @@ def test_a_living_owner_that_beats_is_left_alone(tmp_path: Path) -> None:
             assert caught.value.kind == "run.owned"
         store.close()
         gate.touch()
-        assert process.communicate()[0] == "run-0 completed\n"
+        assert process.communicate("\n")[0] == "run-0 completed\n"

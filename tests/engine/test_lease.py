@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import attrs
 import msgspec
@@ -11,7 +16,9 @@ import pytest
 from statemachine_flow.builder import Workflow
 from statemachine_flow.engine.lease import Observer
 from statemachine_flow.engine.owner import _started, new_owner, retire
+from statemachine_flow.engine.view import Event
 from statemachine_flow.errors import ConflictError
+from statemachine_flow.steps.base import StepContext
 from statemachine_flow.stores.base import Beat, Owner
 from statemachine_flow.stores.memory import MemoryStore
 from statemachine_flow.testing import CrashStore, ManualClock
@@ -199,6 +206,99 @@ def test_what_comes_too_late_is_kept_for_people_alone(world: World) -> None:
     assert kinds(other, "r") == before
     assert other.get("r").state == "running"
     retire(thief)
+
+
+@pytest.mark.parametrize("result", ["in time", ValueError("in vain")], ids=["completes", "fails"])
+def test_what_a_frozen_owner_had_finished_when_it_wakes_is_kept_for_people_alone(world: World, result: Any) -> None:
+    """Its overdue sign of life comes first, and tells it that its runs are lost."""
+    engine, gate, gone = world.open(lease=30), Gate(), threading.Event()
+
+    def body(context: StepContext) -> Any:
+        try:
+            return gate.hold(context)
+        finally:
+            gone.set()
+
+    workflow = Workflow("held")
+    add(workflow, "a", body)
+    add(workflow, "b", Outcomes("never"), needs=["a"])
+    engine.start(workflow, run_id="r")
+    gate.begun()
+    waiting = engine.later("wait", "r")
+    engine.quiet()
+    thief, before = steal(world, "r"), kinds(engine, "r")
+
+    async def freeze_and_wake() -> None:
+        """The loop stands still; the function returns meanwhile, and a lease passes."""
+        world.clock.advance(31)
+        gate.open(result)
+        assert gone.wait(PATIENCE)
+
+    engine.on_loop(freeze_and_wake())
+    with pytest.raises(ConflictError, match="--rejected"):
+        waiting.result(PATIENCE)
+    (late,) = wait_for_rejected(engine, "r")
+    assert (late.seq, late.step, late.data["epoch"]) == (0, "a", 1)
+    if isinstance(result, str):
+        assert (late.kind, late.data["output"]) == ("step.complete", result)
+    else:
+        assert (late.kind, late.data["error"]["message"]) == ("step.fail", "in vain")
+    assert kinds(engine, "r") == before
+    retire(thief)
+
+
+def test_what_a_function_gives_long_after_its_run_was_lost_is_kept_once_and_nothing_waits_for_it(world: World) -> None:
+    engine, gates = world.open(lease=30, grace=0.0), [Gate(), Gate()]
+    workflow = Workflow("held")
+    for name, gate in zip("ab", gates, strict=True):
+        add(workflow, name, gate.hold)
+    engine.start(workflow, run_id="r")
+    for gate in gates:
+        gate.begun()
+    engine.quiet()
+    thief = steal(world, "r")
+    world.clock.advance(10)
+    while engine.core.threads.abandoned < 2:
+        engine.quiet()
+    gates[0].open("late")
+    assert [(late.kind, late.step) for late in wait_for_rejected(engine, "r")] == [("step.complete", "a")]
+    assert engine.core.threads.abandoned == 1
+    engine.close()  # does not wait for the other
+    gates[1].open("later")
+    other = world.open()
+    assert len(other.rejected("r")) == 1
+    retire(thief)
+
+
+def test_a_command_that_had_ended_when_its_owner_wakes_is_kept_for_people_alone(world: World, tmp_path: Path) -> None:
+    engine = world.open(lease=30)
+    workflow = Workflow("held")
+    os.mkfifo(tmp_path / "gate")
+    workflow.run("a", f"echo $$ > {tmp_path}/pid; echo begun > {tmp_path}/gate; read line < {tmp_path}/gate; echo done")
+    engine.start(workflow, run_id="r")
+    (tmp_path / "gate").read_text()
+    thief = steal(world, "r")
+    pid = int((tmp_path / "pid").read_text())
+
+    async def freeze_and_wake() -> None:
+        world.clock.advance(31)
+        (tmp_path / "gate").write_text("go on\n")
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+    engine.on_loop(freeze_and_wake())
+    (late,) = wait_for_rejected(engine, "r")
+    assert (late.kind, late.step, late.data["output"]["stdout"]) == ("step.complete", "a", "done\n")
+    retire(thief)
+
+
+def wait_for_rejected(engine: Driver, run_id: str) -> Sequence[Event]:
+    """What came too late, as soon as there is something."""
+    while not (late := engine.rejected(run_id)):
+        engine.quiet()
+    engine.quiet()
+    assert engine.rejected(run_id) == late
+    return late
 
 
 # --- taking over

@@ -912,6 +912,23 @@ def test_a_coroutine_that_is_thrown_away_kills_its_command(lifeline: Lifeline) -
     assert lifeline.rest() == ""
 
 
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the end of a command is told by a thread there")
+def test_a_command_that_had_ended_when_it_is_cancelled_has_its_result_and_its_group_is_ended(
+    lifeline: Lifeline,
+) -> None:
+    async def main() -> CommandResult:
+        what = shell("exec 9>$LINE; sleep 600 & echo done; echo $$ >&9", LINE=lifeline.path)
+        task = asyncio.create_task(run_command(what, grace=600))
+        pid = int(await lifeline.wait())
+        with contextlib.suppress(ChildProcessError):  # nobody on the loop has heard of its end when this is over
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        task.cancel()
+        return await task
+
+    result = asyncio.run(main())
+    assert (result.exit_code, result.stdout, lifeline.rest()) == (0, "done\n", "")
+
+
 def test_a_command_cancelled_at_any_moment_ends_once_and_leaves_nothing() -> None:
     async def trial(turns: int) -> str:
         task = asyncio.create_task(run_command(shell("echo hello")))

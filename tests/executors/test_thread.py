@@ -182,6 +182,51 @@ def test_a_patient_caller_gets_what_the_function_still_gives(result: Any) -> Non
     executor.close()
 
 
+async def given_up(executor: ThreadExecutor, held: Held) -> asyncio.Task[Any]:
+    """What somebody waits on for, and has no patience with: it is counted as abandoned."""
+    task = asyncio.create_task(executor.run(held, waits_on=lambda: True))
+    await held.begun()
+    task.cancel()
+    while not executor.abandoned:  # noqa: ASYNC110 - there is no event to wait for
+        await asyncio.sleep(0)
+    return task
+
+
+def test_what_comes_late_is_given_to_who_waits_on_and_until_then_counted_as_abandoned() -> None:
+    async def main() -> None:
+        task = await given_up(executor, held)
+        assert (executor.abandoned, task.done()) == (1, False)
+        held.go.set()
+        assert await task == "late"
+        assert executor.abandoned == 0
+
+    held = Held()
+    executor = ThreadExecutor()
+    asyncio.run(main())
+    executor.close()
+
+
+@pytest.mark.parametrize("how", ["cancel", "close"])
+def test_who_waits_on_does_so_until_he_is_cancelled_again_or_the_threads_are_closed(how: str) -> None:
+    async def main() -> None:
+        task = await given_up(executor, held)
+        if how == "cancel":
+            task.cancel()
+        else:
+            executor.close()
+        with pytest.raises(Abandoned):
+            await task
+        assert executor.abandoned == 1
+        held.go.set()
+        while executor.abandoned:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+
+    held = Held()
+    executor = ThreadExecutor()
+    asyncio.run(main())
+    executor.close()
+
+
 def test_a_second_cancel_ends_the_patience() -> None:
     async def main() -> None:
         task = asyncio.create_task(executor.run(held, patience=lambda: PATIENCE))
