@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 import attrs
 
 from statemachine_flow.engine.outcome import Outcome, failed
+from statemachine_flow.engine.unkept import UnkeptError
 from statemachine_flow.errors import ExpressionError, StepError
 from statemachine_flow.executors.thread import Abandoned
 from statemachine_flow.journal import Usage
@@ -45,6 +46,8 @@ async def run_attempt(planned: PlannedStep, attempt: Attempt, names: Mapping[str
         stand_in = attempt.stand_in
         output = await (verb.execute(attempt) if stand_in is None else stand_in.execute(verb, attempt))
         return await _completed(planned, verb, output, attempt, names)
+    except UnkeptError:
+        raise
     except asyncio.CancelledError as error:
         if attempt.context.stop_reason:
             return Outcome(status="aborted", usage=_usage(attempt), abandoned=isinstance(error, Abandoned))
@@ -74,6 +77,8 @@ def run_in(connection: Any, planned: PlannedStep, attempt: Attempt, names: Mappi
         else:
             output = attempt.stand_in.execute_in(verb, connection, attempt)
         return completed(planned, verb, output, attempt, names)
+    except UnkeptError:
+        raise
     except BaseException as error:  # noqa: BLE001 - as in `run_attempt`
         return _failed(error, attempt)
 

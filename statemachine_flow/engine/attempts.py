@@ -22,6 +22,7 @@ from statemachine_flow.engine.commands import Abort, Launch
 from statemachine_flow.engine.decide import Decider
 from statemachine_flow.engine.outcome import Outcome, failed
 from statemachine_flow.engine.scope import RunNames
+from statemachine_flow.engine.unkept import UnkeptError, open_spill
 from statemachine_flow.engine.verify import verify_attempt
 from statemachine_flow.errors import SmfError
 from statemachine_flow.executors.orphans import mark_of
@@ -77,6 +78,9 @@ class Work(Protocol):
 
     def look_idle(self) -> None:
         """Something is under way no longer."""
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Stop working on the run; `error` says why it was lost."""
 
 
 class _Alive(msgspec.Struct):
@@ -178,7 +182,7 @@ class Attempts:
             cwd=fold.created.cwd,
             env=means.env,
             grace=means.grace,
-            open_spill=means.store.open_blob,
+            open_spill=partial(open_spill, means.store.open_blob),
             agents=means.agents,
             stand_in=means.stand_in,
             output_schema=step.output_schema,
@@ -188,7 +192,11 @@ class Attempts:
 
     async def _run(self, launch: Launch, attempt: Attempt) -> None:
         names = self._work.decider.names(launch.node)
-        outcome = await run_attempt(launch.node.step, attempt, names)
+        try:
+            outcome = await run_attempt(launch.node.step, attempt, names)
+        except UnkeptError as unkept:
+            self._work.end(unkept.error)
+            return
         if outcome is not None:
             self._ended(launch, outcome)
             return
@@ -248,7 +256,10 @@ class Attempts:
         verb = node.step.verb
         if not isinstance(verb, ExecutableVerb):
             raise SmfError(f"step '{node.path}' has no attempts", kind="internal")
-        return completed(node.step, verb, output, attempt, self._work.decider.names(node))
+        try:
+            return completed(node.step, verb, output, attempt, self._work.decider.names(node))
+        except UnkeptError as unkept:
+            raise unkept.error from unkept
 
     def _ended(self, launch: Launch, outcome: Outcome) -> None:
         path = launch.node.path

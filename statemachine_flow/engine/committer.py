@@ -14,6 +14,7 @@ import msgspec
 
 from statemachine_flow.engine.outcome import Outcome, failed
 from statemachine_flow.engine.patience import Patience
+from statemachine_flow.engine.unkept import UnkeptError
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import ConflictError, SmfError
 from statemachine_flow.executors.thread import ThreadExecutor
@@ -194,6 +195,8 @@ class Committer:
 
 
 def _bug(error: BaseException) -> SmfError:
+    if isinstance(error, UnkeptError):
+        return error.error
     return SmfError(f"committing failed: {type(error).__name__}: {error}")
 
 

@@ -139,7 +139,7 @@ def _start(child: Child) -> asyncio.Future[None]:
 
 
 async def _wait(child: Child, ended: asyncio.Future[None]) -> None:
-    """Wait for the end of a command; to be cancelled meanwhile is passed on to it, and is the result of one it ended."""
+    """Wait for the end of a command; to be cancelled meanwhile is passed on to it, and the result of one it ended."""
     try:
         await asyncio.wait([ended])
     except asyncio.CancelledError:

@@ -284,7 +284,7 @@ def test_a_command_that_had_ended_when_its_owner_wakes_is_kept_for_people_alone(
         world.clock.advance(31)
         (tmp_path / "gate").write_text("go on\n")
         with contextlib.suppress(ChildProcessError):
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - the loop is to stand still
 
     engine.on_loop(freeze_and_wake())
     (late,) = wait_for_rejected(engine, "r")
@@ -294,9 +294,10 @@ def test_a_command_that_had_ended_when_its_owner_wakes_is_kept_for_people_alone(
 
 def wait_for_rejected(engine: Driver, run_id: str) -> Sequence[Event]:
     """What came too late, as soon as there is something."""
-    while not (late := engine.rejected(run_id)):
+    late: Sequence[Event] = ()
+    while not late:
+        late = engine.rejected(run_id)
         engine.quiet()
-    engine.quiet()
     assert engine.rejected(run_id) == late
     return late
 

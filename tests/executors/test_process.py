@@ -921,7 +921,7 @@ def test_a_command_that_had_ended_when_it_is_cancelled_has_its_result_and_its_gr
         task = asyncio.create_task(run_command(what, grace=600))
         pid = int(await lifeline.wait())
         with contextlib.suppress(ChildProcessError):  # nobody on the loop has heard of its end when this is over
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - the loop is to stand still
         task.cancel()
         return await task
 
