@@ -110,7 +110,8 @@ async def _completed(
     """`completed`, where a large result keeps nobody waiting."""
     kept = attempt.redactor.value(output)
     encoded = encode_value(kept)
-    if attempt.output_schema is not None and len(encoded) > _CHECKED_HERE:
+    # A stand-in told of the end in its turn: nothing may come in between.
+    if attempt.stand_in is None and attempt.output_schema is not None and len(encoded) > _CHECKED_HERE:
         await attempt.threads.run(functools.partial(_check, attempt, output))
     else:
         _check(attempt, output)

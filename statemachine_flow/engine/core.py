@@ -152,7 +152,8 @@ class Core:
             above.look_idle()
 
     def _is_busy(self) -> bool:
-        return any(worker.is_busy for worker in self.workers.values())
+        # A stand-in brings what bodies do into an order; a commit in a thread would be out of it.
+        return self.stand_in is None and any(worker.is_busy for worker in self.workers.values())
 
     # --- runs
 

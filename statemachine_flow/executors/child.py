@@ -30,6 +30,8 @@ DRAIN_SECONDS: Final = 1.0
 #: What a child may be ordered to do: end by TERM, and by KILL after its grace; or end by KILL at once.
 TERM_ORDER: Final = b"t"
 KILL_ORDER: Final = b"k"
+#: Of the thread that every command has.
+THREAD_NAME: Final = "smf-command"
 
 _CHUNK: Final = 65536  # what a pipe holds on Linux
 _LONGEST_WAIT: Final = 86400.0  # poll() takes no infinity
@@ -62,7 +64,7 @@ class Child:
 
     def start(self, report: Callable[[], None]) -> None:
         """Begin; `report` is called in the child's thread once `result` may be asked."""
-        thread = threading.Thread(target=self._main, args=(report,), name="smf-command", daemon=True)
+        thread = threading.Thread(target=self._main, args=(report,), name=THREAD_NAME, daemon=True)
         try:
             self._orders, self._order_end = os.pipe()
             thread.start()

@@ -23,7 +23,7 @@ __all__ = ["Attempt", "ExecutableVerb", "StandIn", "StepContext"]
 class StandIn(Protocol):
     """Does the work of step bodies in their place, in rehearsals and tests."""
 
-    #: Where an engine has done what it would do in threads.
+    #: Where bodies are called that are called in threads.
     threads: ThreadExecutor
 
     async def execute(self, verb: ExecutableVerb, attempt: Attempt) -> Any:

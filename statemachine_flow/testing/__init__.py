@@ -2,9 +2,12 @@
 
 Layout, each module importing only from those above it:
     manual      a clock that is moved by hand
+    timers      timers on a clock that is moved
+    turns       the order of what is carried out in threads and other processes
+    idle        what moves the clock of a loop that has nothing to do
     loop        an event loop where waiting takes no time, and that can be killed; `virtual`: its clock
     crash       a store that dies at a chosen write
-    threads     work in threads, in the same order every time
+    threads     threads for bodies
     places      which step a path means, those of child runs included
     checks      what the values of outcomes may be
     outcomes    what can happen to a step, as values
@@ -32,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from statemachine_flow.testing.coverage import Coverage
     from statemachine_flow.testing.crash import CrashStore, Died
-    from statemachine_flow.testing.loop import Killed, Stuck
+    from statemachine_flow.testing.loop import Killed
     from statemachine_flow.testing.manual import ManualClock
     from statemachine_flow.testing.outcomes import Decide, Exit, Fail, Return, Signal
     from statemachine_flow.testing.player import Player
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from statemachine_flow.testing.report import Report
     from statemachine_flow.testing.script import Script
     from statemachine_flow.testing.stepped import SteppedEngine
+    from statemachine_flow.testing.timers import Stuck
     from statemachine_flow.testing.virtual import VirtualClock
 
 __all__ = [
@@ -77,7 +81,7 @@ _HOMES = {
     "Script": "script",
     "Signal": "outcomes",
     "SteppedEngine": "stepped",
-    "Stuck": "loop",
+    "Stuck": "timers",
     "VirtualClock": "virtual",
     "rehearse": "rehearsal",
 }

@@ -53,6 +53,8 @@ class Crashes:
         self._options = options
         self._watch = watch
         self._worlds: list[World] = []
+        #: Those whose runs came to their rest.
+        self._rested: list[World] = []
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -87,13 +89,14 @@ class Crashes:
         world = World(setting, store, self._clock)
         self._worlds.append(world)
         self._watch(store)
-        try:
+        with contextlib.suppress(Killed):
             world.live(at, when)
-        except Killed:
-            return world.live()
-        raise UsageError(f"the run ended before write {at}: it has {len(world.written)}")
+            raise UsageError(f"the run ended before write {at}: it has {len(world.written)}")
+        run = world.live()
+        self._rested.append(world)
+        return run
 
     def check(self) -> None:
-        """Hold every run against its journal, see `check_store`."""
-        for world in self._worlds:
+        """Hold every run that came to its rest against its journal, see `check_store`."""
+        for world in self._rested:
             check_store(world.inner)

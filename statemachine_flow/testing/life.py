@@ -27,6 +27,7 @@ from statemachine_flow.testing.outcomes import Decide, Signal
 from statemachine_flow.testing.places import Places
 from statemachine_flow.testing.player import Player
 from statemachine_flow.testing.script import Script
+from statemachine_flow.testing.threads import cut_off
 from statemachine_flow.testing.virtual import VirtualClock
 
 #: The id of the run that is rehearsed.
@@ -141,6 +142,7 @@ class World:
 
         Raises:
             Killed: the process died.
+            KeyboardInterrupt: Ctrl-C; the run is left as it is.
             SmfError: the run cannot be started, is stuck, or waits for something that the script does not know.
         """
         self.lives += 1
@@ -152,11 +154,11 @@ class World:
         engine = AsyncEngine(store, clock=self.clock, stand_in=self.player, rng=rng, **self._options)
         try:
             return loop.live(self._carry(engine, on_event))
-        except Killed:
-            self.setting.forget()
-            raise
         finally:
-            if not loop.is_dead:
+            if loop.is_dead:
+                cut_off(loop.turns)
+                self.setting.forget()
+            else:
                 loop.bury()
                 store.cut_off()
 

@@ -2,68 +2,33 @@
 
 When all callbacks are done and only timers are left, the clock jumps to the next of them. A timer that sets itself
 again, as an engine's look for requests does, is not waited for: it is called late, once, and time does not stop at each
-of its turns. Where something outside of the loop is under way (`run_in_executor`, a file descriptor that is watched),
-time passes as it does on the wall, for only the world knows when that ends.
+of its turns. Where something outside of the loop is under way (`run_in_executor` and `asyncio.to_thread`, a process
+that asyncio started, a file descriptor that is watched), time passes as it does on the wall, for only the world knows
+when that ends. Of a thread that a coroutine starts itself the loop knows nothing: time jumps to what is due next, such
+as a timeout, while the coroutine waits for its thread.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
-import selectors
-import time
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final, Protocol, TypeVar, final
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Final, TypeVar, final
 
-from statemachine_flow.errors import SmfError
+from statemachine_flow.testing.idle import Idle
+from statemachine_flow.testing.timers import Stuck, Time, Timers, VirtualTimer
+from statemachine_flow.testing.turns import Turns
 
 T = TypeVar("T")
 
-#: How often timers that set themselves again are called while nothing else is left, before the loop is stuck.
-_PATIENCE: Final = 1000
-
-
-class Time(Protocol):
-    """What a loop asks of its clock."""
-
-    #: Whether timers that set themselves again are waited for, too.
-    is_exact: bool
-
-    def monotonic(self) -> float:
-        """See `Clock.monotonic`."""
-        ...
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        ...
-
-
-class Stuck(SmfError):  # noqa: N818 - what the loop is
-    """Something is awaited that nothing will ever bring."""
-
-    default_kind = "usage"
-    exit_code = 2
+#: How often what was cut off may await something while it is let go of.
+_MOST_AWAITS: Final = 1000
 
 
 class Killed(BaseException):
     """What ran on a loop was ended as by SIGKILL: no more of its code is called."""
-
-
-@final
-class VirtualTimer:
-    """A timer of a `VirtualLoop`."""
-
-    def __init__(self, callback: Callable[[], None], seconds: float, *, is_watch: bool) -> None:
-        self.callback = callback
-        self.seconds = seconds
-        #: Whether it set itself again, so that nothing waits for it.
-        self.is_watch = is_watch
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        """See `Timer.cancel`."""
-        self.cancelled = True
 
 
 @final
@@ -84,15 +49,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, clock: Time) -> None:
         self.clock = clock
         self.is_dead = False
+        #: Whether Ctrl-C killed it.
+        self.is_interrupted = False
+        #: The order of what is carried out in threads and other processes.
+        self.turns = Turns()
         self._outside = 0
-        self._order = itertools.count()
-        self._timers: list[tuple[float, int, VirtualTimer]] = []
-        self._firing: VirtualTimer | None = None
+        self._processes: set[asyncio.SubprocessTransport] = set()
         self._own_files = 0
-        self._turns = 0
         #: What was under way when the loop was killed.
         self._buried: list[Coroutine[Any, Any, Any]] = []
-        self._idle = _Idle(self)
+        self._timers = Timers(clock, self.call_soon)
+        self._idle = Idle(clock, self._timers, self.turns, self.is_busy_outside)
         super().__init__(self._idle)
         # A nanosecond, as asyncio has it, is lost beside the seconds of some months, and timers would never be due.
         self._clock_resolution = 1e-6
@@ -106,59 +73,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def set_timer(self, seconds: float, callback: Callable[[], None]) -> VirtualTimer:
         """Call back when so much time has passed."""
-        firing = self._firing
-        is_again = firing is not None and (firing.callback, firing.seconds) == (callback, seconds)
-        timer = VirtualTimer(callback, seconds, is_watch=is_again and not self.clock.is_exact)
-        heapq.heappush(self._timers, (self.time() + max(0.0, seconds), next(self._order), timer))
-        return timer
-
-    def next_timer(self) -> float | None:
-        """Seconds until the next timer that is waited for; 0 if any is due, None if none is left."""
-        self._timers = [entry for entry in self._timers if not entry[2].cancelled]
-        heapq.heapify(self._timers)
-        if self._timers and self._timers[0][0] <= self.time():
-            return 0.0
-        waited = min((due for due, _, timer in self._timers if not timer.is_watch), default=None)
-        return None if waited is None else waited - self.time()
-
-    def next_watch(self) -> float:
-        """Seconds until the next timer that sets itself again, where nothing else is left.
-
-        Raises:
-            Stuck: there is none, or they bring nothing.
-        """
-        if not self._timers or self._turns > _PATIENCE:
-            hint = "a body that never ends needs a `timeout`; a wait for the world somebody who answers"
-            raise Stuck("something is awaited that nothing will bring", hint=hint)
-        return max(0.0, self._timers[0][0] - self.time())
-
-    def waits(self, *, is_for_long: bool) -> None:
-        """Count how often nothing was left but timers that set themselves again."""
-        self._turns = self._turns + 1 if is_for_long else 0
-
-    def fire(self) -> bool:
-        """Put what is due in line; whether there was anything."""
-        due: list[VirtualTimer] = []
-        while self._timers and self._timers[0][0] <= self.time():
-            due.append(heapq.heappop(self._timers)[2])
-        for timer in due:
-            self.call_soon(self._call, timer)
-        return bool(due)
-
-    def _call(self, timer: VirtualTimer) -> None:
-        if timer.cancelled:
-            return
-        self._firing = timer
-        try:
-            timer.callback()
-        finally:
-            self._firing = None
+        return self._timers.set(seconds, callback)
 
     # --- the world outside
 
     def is_busy_outside(self) -> bool:
         """Whether something is under way that no timer of this loop ends."""
-        return self._outside > 0 or len(self._idle.get_map()) > self._own_files
+        self._processes = {process for process in self._processes if process.get_returncode() is None}
+        return self._outside > 0 or bool(self._processes) or len(self._idle.get_map()) > self._own_files
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]  # typeshed has its own TypeVarTuple
         """See `asyncio.AbstractEventLoop.run_in_executor`; time does not jump meanwhile."""
@@ -166,6 +88,24 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._outside += 1
         future.add_done_callback(self._came_back)
         return future
+
+    async def subprocess_exec(self, *args: Any, **options: Any) -> Any:
+        """See `asyncio.AbstractEventLoop.subprocess_exec`; time does not jump until its end is known."""
+        return await self._started(super().subprocess_exec(*args, **options))
+
+    async def subprocess_shell(self, *args: Any, **options: Any) -> Any:
+        """See `asyncio.AbstractEventLoop.subprocess_shell`; time does not jump until its end is known."""
+        return await self._started(super().subprocess_shell(*args, **options))
+
+    async def _started(self, starting: Coroutine[Any, Any, tuple[asyncio.SubprocessTransport, T]]) -> Any:
+        self._outside += 1
+        try:
+            transport, protocol = await starting
+        finally:
+            self._outside -= 1
+        # Pipes may be closed before a thread of asyncio tells of the end.
+        self._processes.add(transport)
+        return transport, protocol
 
     async def shutdown_default_executor(self, *args: Any, **options: Any) -> None:
         """See `asyncio.AbstractEventLoop.shutdown_default_executor`; a thread of its own waits for the others."""
@@ -185,22 +125,45 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.is_dead = True
         self.stop()
 
-    def live(self, main: Coroutine[Any, Any, T]) -> T:
+    def live(self, main: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
         """Run a coroutine to its end, or to the death of this loop.
 
         Raises:
             Killed: `kill` was called meanwhile. What was under way is kept as it was until `bury`.
+            KeyboardInterrupt: Ctrl-C killed it, whatever was under way then.
         """
-        task = self.create_task(main)
+        task = asyncio.ensure_future(main, loop=self)
         try:
-            return self.run_until_complete(task)
-        except BaseException as error:
+            with self._interruptible():
+                return self.run_until_complete(task)
+        except BaseException:
+            if self.is_interrupted:
+                raise KeyboardInterrupt from None
             if self.is_dead:
-                raise Killed from error
+                raise Killed from None
             raise
         finally:
             if self.is_dead:
                 self._lay_out()
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Ctrl-C kills the loop: raised as an error only, it would be the outcome of whatever runs at that moment."""
+        is_main = threading.current_thread() is threading.main_thread()
+        if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
+
+        def interrupt(*_args: object) -> None:
+            self.is_interrupted = True
+            self.kill()
+            raise KeyboardInterrupt  # for what never comes back to the loop
+
+        signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _lay_out(self) -> None:
         for task in asyncio.all_tasks(self):
@@ -210,20 +173,24 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def bury(self) -> None:
         """Let go of what was under way; only now Python runs the `finally` of coroutines that were cut off."""
-        self.is_dead = True
+        self.is_dead, was_interrupted = True, self.is_interrupted
         self._lay_out()
         for coroutine in self._buried:
-            for _ in range(_PATIENCE):  # each time it gets as far as its next `await`
+            for _ in range(_MOST_AWAITS):  # each time it gets as far as its next `await`
                 try:
                     coroutine.close()
                 except RuntimeError:
                     continue
+                except KeyboardInterrupt:
+                    self.is_interrupted = True
                 except BaseException:  # noqa: BLE001, S110 - what the dead raise is nothing to anybody
                     pass
                 break
         self._buried.clear()
         if not self.is_closed():
             self.close()
+        if was_interrupted < self.is_interrupted:  # meanwhile
+            raise KeyboardInterrupt
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """See `asyncio.AbstractEventLoop.call_exception_handler`; the dead have nothing to say."""
@@ -249,41 +216,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             callback(*args)
 
 
-class _Idle(selectors.BaseSelector):
-    """What a loop asks when it has nothing to do: looks for news from outside, and else lets time jump."""
+def running_loop() -> VirtualLoop:
+    """The running loop.
 
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
-        self._inner = selectors.DefaultSelector()
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        loop = self._loop
-        events = self._inner.select(0)
-        if loop.fire() or events or (timeout is not None and timeout <= 0):
-            return events
-        own = loop.next_timer()
-        waits = [seconds for seconds in (timeout, own) if seconds is not None]
-        loop.waits(is_for_long=not waits)
-        if loop.is_busy_outside():
-            before = time.monotonic()
-            events = self._inner.select(min(waits, default=None))
-            loop.clock.advance(time.monotonic() - before)
-        else:
-            loop.clock.advance(min(waits) if waits else loop.next_watch())
-        loop.fire()
-        return events
-
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        return self._inner.register(fileobj, events, data)
-
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        return self._inner.unregister(fileobj)
-
-    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        return self._inner.modify(fileobj, events, data)
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        return self._inner.get_map() or {}
+    Raises:
+        Stuck: it is one of the system's, where virtual time would never come.
+    """
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, VirtualLoop):
+        raise Stuck("a virtual clock is used on a loop of another clock", hint="use `clock.run` or `clock.loop()`")
+    return loop

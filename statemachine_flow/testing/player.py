@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Final, cast, final
 
@@ -17,11 +18,15 @@ from statemachine_flow.executors.thread import ThreadExecutor
 from statemachine_flow.journal import Created
 from statemachine_flow.steps.agent import Agent
 from statemachine_flow.steps.base import Attempt, ExecutableVerb
+from statemachine_flow.steps.call import Call
+from statemachine_flow.steps.parameters import shape_of
 from statemachine_flow.steps.run import Run
 from statemachine_flow.stores.base import Store
+from statemachine_flow.testing.loop import running_loop
 from statemachine_flow.testing.outcomes import BodyOutcome, Decide, Exit, Fail, Found, Outcome, Return, Signal
 from statemachine_flow.testing.script import Script
-from statemachine_flow.testing.threads import JoinedThreads, apart
+from statemachine_flow.testing.threads import BodyThreads
+from statemachine_flow.testing.turns import Turns
 
 _NOTHING: Final = object()
 
@@ -45,8 +50,9 @@ class Began:
 class Player:
     """A `StandIn` that answers from a script, and lets bodies of which it says nothing do their own work.
 
-    Whatever a body does in a thread or as a command keeps the loop waiting, so that a run writes the same records in
-    every execution; on a virtual clock it takes no time.
+    It works on a `VirtualLoop`. What is carried out in a thread or another process begins one after the other, and
+    every end is told only when the one before has had its effects, so that a run writes the same records in every
+    execution, and the end of each body in a write of its own.
 
     Args:
         script: what happens.
@@ -55,7 +61,7 @@ class Player:
 
     def __init__(self, script: Script, store: Store) -> None:
         self.script = script
-        self.threads: ThreadExecutor = JoinedThreads()
+        self.threads: ThreadExecutor = BodyThreads()
         #: Every body that began, in order.
         self.began: list[Began] = []
         self._store = store
@@ -65,24 +71,22 @@ class Player:
 
     async def execute(self, verb: ExecutableVerb, attempt: Attempt) -> Any:
         """See `StandIn.execute`."""
-        began, outcome = self._begin(attempt.context)
+        turns, outcome = running_loop().turns, self._body_outcome(attempt.context)
+        if outcome is None and _is_elsewhere(verb, attempt):
+            await turns.begin()
+        rank, began = len(self.began), self._begin(attempt.context)
         try:
-            if outcome is not None:
-                if outcome.takes:
-                    await asyncio.sleep(outcome.takes)
-                began.output = await _play(outcome, verb, attempt)
-            elif isinstance(verb, Run):
-                began.output = apart(lambda: verb.execute(attempt))
-            else:
-                began.output = await verb.execute(attempt)
-        except Exception:
-            began.has_failed = True
+            began.output = await (_play(outcome, verb, attempt) if outcome else _carry_out(verb, attempt, turns))
+        except (Exception, asyncio.CancelledError) as error:
+            began.has_failed = isinstance(error, Exception)
+            await turns.settled(rank)
             raise
+        await turns.settled(rank)
         return began.output
 
     def execute_in(self, verb: ExecutableVerb, connection: Any, attempt: Attempt) -> Any:
         """See `StandIn.execute_in`."""
-        began, outcome = self._begin(attempt.context)
+        began, outcome = self._begin(attempt.context), self._body_outcome(attempt.context)
         try:
             if outcome is None:
                 began.output = cast(Any, verb).execute_in(connection, attempt)
@@ -134,11 +138,13 @@ class Player:
         output = _planned(outcome) if began is None or began.output is _NOTHING else began.output
         return Verdict(found, output if found == "completed" else None)
 
-    def _begin(self, context: StepContext) -> tuple[Began, BodyOutcome | None]:
-        place = self.place(context.run_id, context.path)
-        began = Began(context.run_id, context.path, context.attempt, place)
+    def _begin(self, context: StepContext) -> Began:
+        began = Began(context.run_id, context.path, context.attempt, self.place(context.run_id, context.path))
         self.began.append(began)
-        return began, cast("BodyOutcome | None", self._outcome(context.run_id, context.path, context.attempt))
+        return began
+
+    def _body_outcome(self, context: StepContext) -> BodyOutcome | None:
+        return cast("BodyOutcome | None", self._outcome(context.run_id, context.path, context.attempt))
 
     def _outcome(self, run_id: str, path: str, attempt: int) -> Outcome | None:
         """What the script says; an attempt that was cut off is followed by one that goes like it."""
@@ -155,7 +161,27 @@ class Player:
         return kinds[-1:] == ["step.interrupt"]
 
 
+def _is_process(verb: ExecutableVerb) -> bool:
+    return isinstance(verb, Run) or (isinstance(verb, Call) and verb.isolation == "process")
+
+
+def _is_elsewhere(verb: ExecutableVerb, attempt: Attempt) -> bool:
+    """Whether a body is carried out in a thread or in another process."""
+    if isinstance(verb, Agent):
+        return not shape_of(attempt.agents.resolve(verb.agent)).is_async
+    if isinstance(verb, Call) and verb.isolation == "thread":
+        return not shape_of(attempt.functions.resolve(verb.call)).is_async
+    return _is_process(verb)
+
+
+async def _carry_out(verb: ExecutableVerb, attempt: Attempt, turns: Turns) -> Any:
+    with turns.working() if _is_process(verb) else contextlib.nullcontext():
+        return await verb.execute(attempt)
+
+
 async def _play(outcome: BodyOutcome, verb: ExecutableVerb, attempt: Attempt) -> Any:
+    if outcome.takes:
+        await asyncio.sleep(outcome.takes)
     if not isinstance(verb, Agent) or not isinstance(outcome, Return):
         return _said(outcome, verb)
     # The verb itself makes of the answer what it makes of any: usage counted, JSON read.

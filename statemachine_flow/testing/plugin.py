@@ -142,12 +142,12 @@ def smf_engine(
     smf_options: Mapping[str, Any],
 ) -> Iterator[Engine]:
     """An engine whose work is done inside its calls, where waiting takes no time; its runs are checked at the end."""
-    from statemachine_flow.testing.stepped import SteppedEngine, check_store  # noqa: PLC0415 - see above
+    from statemachine_flow.testing.stepped import SteppedEngine  # noqa: PLC0415 - see above
 
     with _watching(request.config, smf_store):
         with SteppedEngine(smf_store, clock=smf_clock, script=smf_script, **smf_options) as engine:
             yield engine
-        check_store(smf_store)
+        engine.check()
 
 
 @pytest.fixture

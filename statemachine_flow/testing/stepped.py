@@ -18,6 +18,8 @@ from statemachine_flow.testing.crash import CrashStore
 from statemachine_flow.testing.life import Setting
 from statemachine_flow.testing.player import Player
 from statemachine_flow.testing.script import Script
+from statemachine_flow.testing.threads import cut_off
+from statemachine_flow.testing.timers import Stuck
 from statemachine_flow.testing.virtual import VirtualClock
 
 T = TypeVar("T")
@@ -57,14 +59,32 @@ class SteppedEngine(Engine):
         self._player = Player(Script(), store)
         self._options = options
         self._virtual = clock.loop()
+        self._store = store
+        #: Whether its runs are left as a death leaves them.
+        self._is_cut_off = False
         super().__init__(CrashStore(store), clock=clock, stand_in=self._player, **options)
 
     def close(self) -> None:
-        """See `Engine.close`."""
-        super().close()
-        if not self._virtual.is_closed():
-            self._virtual.run_until_complete(_dismiss())
-            self._virtual.close()
+        """See `Engine.close`; what does not end is left as a process that dies leaves it."""
+        if self._virtual.is_closed():
+            return
+        if not self._virtual.is_dead:
+            try:
+                super().close()
+                self._virtual.run_until_complete(_dismiss())
+            except Stuck:
+                self._is_cut_off = True
+        self._closed = True
+        self._virtual.bury()
+
+    def check(self) -> None:
+        """Hold its runs against their journals, see `check_store`, unless the engine could not be closed as it is due.
+
+        Raises:
+            AssertionError: a run is not what its journal says.
+        """
+        if not self._is_cut_off:
+            check_store(self._store)
 
     def start(self, workflow: WorkflowLike, inputs: Mapping[str, Any] | None = None, **options: Any) -> str:
         """See `Engine.start`; the run goes on in the calls that follow, such as `wait`."""
@@ -85,17 +105,29 @@ class SteppedEngine(Engine):
         return checked
 
     def _call(self, make: Callable[[AsyncEngine], Coroutine[Any, Any, T]]) -> T:
-        if self._closed:
+        if self._closed or self._virtual.is_dead:
             raise UsageError("the engine is closed", kind="usage.closed")
         if asyncio._get_running_loop() is not None:  # noqa: SLF001 - `get_running_loop` raises where there is none
             raise UsageError("the engine was called on an event loop", hint="call it from a plain function")
         self._player.script = Script.of(self.script)
-        task = self._virtual.create_task(make(self._engine))
+        task = self._virtual.create_task(self._settled(make))
         try:
-            return self._virtual.run_until_complete(task)
+            return self._virtual.live(task)
+        except KeyboardInterrupt:
+            self._is_cut_off = True
+            cut_off(self._virtual.turns)
+            raise
         finally:
             if not task.done():  # it is stuck
                 task.cancel()
+
+    async def _settled(self, make: Callable[[AsyncEngine], Coroutine[Any, Any, T]]) -> T:
+        """What a call answers, once all has happened that fell due since the last one."""
+        await self._virtual.turns.settled()
+        return await make(self._engine)
+
+    def _interruptible(self, run_id: str, make: Callable[[AsyncEngine], Coroutine[Any, Any, Run]]) -> Run:  # noqa: ARG002 - nobody goes on with it
+        return self._call(make)
 
 
 async def _dismiss() -> None:

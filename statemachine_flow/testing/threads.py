@@ -1,22 +1,29 @@
-"""Threads that the loop waits for: what they do takes none of its time, and comes in the same order every time."""
+"""Threads for bodies on a virtual loop."""
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import threading
+import time
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, Final, final
 
+from statemachine_flow.executors.child import THREAD_NAME
 from statemachine_flow.executors.thread import ThreadExecutor
+from statemachine_flow.testing.loop import running_loop
+from statemachine_flow.testing.turns import Turns
+
+_NAME: Final = "smf-body"
+#: For how many real seconds what is cut off may go on beside what comes next.
+_LAST_SECONDS: Final = 1.0
 
 
 @final
-class JoinedThreads(ThreadExecutor):
-    """Does everything in a thread, one after the other, and keeps the loop waiting meanwhile.
+class BodyThreads(ThreadExecutor):
+    """Runs each function in a thread of its own, as real work of a `VirtualLoop`; it outlives any number of loops.
 
     Example:
-        >>> asyncio.run(JoinedThreads().run(lambda: 6 * 7))
+        >>> from statemachine_flow.testing.virtual import VirtualClock
+        >>> VirtualClock().run(BodyThreads().run(lambda: 6 * 7))
         42
     """
 
@@ -24,37 +31,25 @@ class JoinedThreads(ThreadExecutor):
         self,
         function: Callable[[], Any],
         *,
-        patience: Callable[[], float] = float,  # noqa: ARG002 - nobody can lose patience
-        waits_on: Callable[[], bool] = bool,  # noqa: ARG002 - as above
+        patience: Callable[[], float] = float,
+        waits_on: Callable[[], bool] = bool,
     ) -> Any:
         """See `ThreadExecutor.run`."""
-        return self.do(function)
+        with running_loop().turns.working():
+            return await super().run(function, patience=patience, waits_on=waits_on)
 
-    @staticmethod
-    def do(function: Callable[[], Any]) -> Any:
-        """What the function returns, or raises."""
-        ended: list[tuple[Any, BaseException | None]] = []
-        context = contextvars.copy_context()
-
-        def job() -> None:
-            try:
-                ended.append((context.run(function), None))
-            except BaseException as error:  # noqa: BLE001 - whatever it is, it is the outcome of this attempt
-                ended.append((None, error))
-
-        thread = threading.Thread(target=job, name="smf-joined", daemon=True)
-        thread.start()
-        thread.join()
-        result, error = ended[0]
-        if error is not None:
-            raise error if isinstance(error, Exception) else ThreadEnded(type(error).__name__) from error
-        return result
+    def _submit(self, job: Callable[[], None]) -> None:
+        threading.Thread(target=job, name=_NAME, daemon=True).start()
 
 
-class ThreadEnded(Exception):  # noqa: N818 - it says what happened
-    """A function raised something that must not travel through the event loop, such as SystemExit."""
+def cut_off(turns: Turns) -> None:
+    """Let go of what the process of a dead loop worked on, and give it a moment to end.
 
-
-def apart(make: Callable[[], Any]) -> Any:
-    """Run a coroutine to its end on a loop of the system's, in a thread that is waited for."""
-    return JoinedThreads.do(lambda: asyncio.run(make()))
+    Commands are killed. A function in a thread can only be waited for, so that it does little beside what comes next.
+    """
+    if not turns.cut_off():
+        return
+    deadline = time.monotonic() + _LAST_SECONDS
+    for thread in threading.enumerate():
+        if thread.name in {_NAME, THREAD_NAME}:
+            thread.join(max(0.0, deadline - time.monotonic()))

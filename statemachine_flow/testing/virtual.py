@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, final
 
-from statemachine_flow.testing.loop import Stuck, VirtualLoop, VirtualTimer
+from statemachine_flow.testing.loop import VirtualLoop, running_loop
+from statemachine_flow.testing.timers import VirtualTimer
 
 T = TypeVar("T")
 
@@ -48,10 +49,7 @@ class VirtualClock:
         Raises:
             Stuck: it is another loop, where the time of this clock would never come.
         """
-        loop = asyncio.get_running_loop()
-        if not isinstance(loop, VirtualLoop):
-            raise Stuck("a virtual clock is used on a loop of another clock", hint="use `clock.run` or `clock.loop()`")
-        return loop.set_timer(seconds, callback)
+        return running_loop().set_timer(seconds, callback)
 
     def advance(self, seconds: float) -> None:
         """Let time pass; what falls due is called when a loop of this clock runs next."""

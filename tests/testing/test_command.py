@@ -10,10 +10,12 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from statemachine_flow.cli import main
+from statemachine_flow.executors.group import is_alive
 
 PAY = """
 dsl = "1"
@@ -248,3 +250,71 @@ def test_a_rehearsal_that_is_killed_leaves_nothing_behind(folder: Path) -> None:
     assert process.returncode == -signal.SIGKILL
     assert {path.name for path in folder.iterdir()} == before
     assert list(temporary.iterdir()) == []
+
+
+def interrupted(folder: Path, steps: str, *command: str) -> subprocess.Popen[str]:
+    """A process that gets one Ctrl-C once a step has opened `began`, and its end."""
+    os.mkfifo(folder / "began")
+    (folder / "slow.toml").write_text(f'dsl = "1"\nname = "slow"\n[steps]\n{steps}\n')
+    (folder / "slow_kit.py").write_text(
+        "import asyncio, time\n"
+        "def begin():\n    open('began', 'w').close()\n"
+        "def blocks():\n    begin()\n    while True:\n        time.sleep(60)\n"
+        "async def hangs():\n    begin()\n    await asyncio.to_thread(blocks_quietly)\n"
+        "def blocks_quietly():\n    while True:\n        time.sleep(60)\n"
+    )
+    arguments = command or (sys.executable, "-m", "statemachine_flow", "rehearse", "slow.toml")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, sys.path)])}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(arguments, cwd=folder, env=environment, **pipes)
+    (folder / "began").open().close()
+    process.send_signal(signal.SIGINT)
+    return process
+
+
+STEPS_THAT_HANG = {
+    "a function in a thread": 'slow = { call = "slow_kit:blocks" }',
+    "a function on the loop": 'slow = { call = "slow_kit:blocks", isolation = "inline" }',
+    "a coroutine": 'slow = { call = "slow_kit:hangs" }',
+    "a function in a process": 'slow = { call = "slow_kit:blocks", isolation = "process" }',
+    "a command": 'slow = { run = "echo x > began; exec sleep 333" }',
+}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="commands need POSIX")
+@pytest.mark.parametrize("steps", STEPS_THAT_HANG.values(), ids=STEPS_THAT_HANG)
+def test_one_ctrl_c_ends_a_rehearsal_whatever_is_carried_out(folder: Path, steps: str) -> None:
+    """Else it would be the outcome of whatever step is under way, and the rehearsal would go on."""
+    with interrupted(folder, steps) as process:
+        _, told = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "Traceback" not in told
+
+
+@pytest.mark.skipif(os.name == "nt", reason="commands need POSIX")
+def test_a_rehearsal_that_is_interrupted_ends_its_commands(folder: Path) -> None:
+    with interrupted(folder, 'slow = { run = "echo $$ > pid; echo x > began; sleep 333; true" }') as process:
+        process.communicate(timeout=60)
+
+    assert not is_alive(int((folder / "pid").read_text()))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="commands need POSIX")
+@pytest.mark.parametrize(
+    "call",
+    [
+        "smf.testing.rehearse('slow.toml')",
+        "smf.testing.SteppedEngine(MemoryStore(), clock=smf.testing.VirtualClock()).run('slow.toml')",
+    ],
+    ids=["rehearse", "engine"],
+)
+def test_ctrl_c_is_an_error_for_python(folder: Path, call: str) -> None:
+    program = (
+        "import statemachine_flow as smf; from statemachine_flow.stores.memory import MemoryStore\n"
+        f"try:\n    {call}\nexcept KeyboardInterrupt:\n    print('interrupted')"
+    )
+    with interrupted(folder, STEPS_THAT_HANG["a function in a thread"], sys.executable, "-c", program) as process:
+        out, _ = process.communicate(timeout=60)
+
+    assert (process.returncode, out) == (0, "interrupted\n")

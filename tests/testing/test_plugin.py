@@ -114,6 +114,28 @@ def test_too_late(smf_crash):
     result.assert_outcomes(passed=8)
 
 
+def test_a_body_that_never_ends_is_the_only_error_of_its_test(run: Run) -> None:
+    """Neither is the run's owner told of at the end, nor the death that went before."""
+    result = run("""
+def test_crash(smf_crash):
+    workflow = smf.Workflow("stuck")
+    workflow.call("a", lambda: 1)
+    workflow.call("endless", asyncio.Event().wait, needs="a")
+    smf_crash(workflow, at=1)
+
+def test_engine(smf_engine):
+    workflow = smf.Workflow("stuck")
+    workflow.call("endless", asyncio.Event().wait)
+    smf_engine.run(workflow)
+""")
+
+    result.assert_outcomes(failed=2)
+    text = result.stdout.str()
+    assert text.count("nothing will bring") >= 2
+    for noise in ("is owned by", "Event loop stopped", "Killed", "During handling", "direct cause"):
+        assert noise not in text
+
+
 def test_a_store_and_options_of_the_tests_own_are_used(run: Run) -> None:
     result = run("""
 @pytest.fixture
