@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from statemachine_flow.cli.app import COMMANDS
 from statemachine_flow.cli.times import from_micros, iso
 from statemachine_flow.engine.owner import is_alive, is_here
 from statemachine_flow.engine.view import Event, Run, StepView
@@ -12,8 +13,6 @@ from statemachine_flow.errors import SmfError
 from statemachine_flow.journal import ErrorInfo
 from statemachine_flow.stores.base import Owner, RunRow, damaged_row
 
-#: Triggers of a run's lifecycle that are commands.
-_COMMANDS: Final = ("pause", "resume", "retry", "cancel")
 #: States in which somebody has to work on the run.
 _AT_WORK: Final = ("running", "cancelling")
 
@@ -76,8 +75,10 @@ def failure_of(run: Run) -> tuple[str, str, str | None] | None:
 
 def allowed_commands(run: Run) -> list[str]:
     """What `smf` can do with a run in its state."""
-    allowed: list[str] = [command for command in _COMMANDS if command in run.allowed]
-    return ["resume", *allowed] if run.state == "running" and is_abandoned(run.state, run.owner) else allowed
+    allowed = [trigger for trigger in run.allowed if trigger in COMMANDS]
+    if not is_abandoned(run.state, run.owner):
+        return allowed
+    return ["resume", *allowed] if run.state == "running" else [*allowed, "cancel"]
 
 
 def row_data(row: RunRow) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import attrs
 from statemachine_flow.engine.copies import Entry
 from statemachine_flow.errors import ConflictError, NotFoundError, UsageError
 from statemachine_flow.journal import Note, Record, RunFold
-from statemachine_flow.lifecycle import RUN
+from statemachine_flow.lifecycle import RUN, RunState
 
 _LABEL: Final = re.compile(r"(?![0-9]+$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ENDS: Final = ("step.complete", "step.fail", "step.skip", "step.cancel")
@@ -87,7 +87,7 @@ def is_point(records: Sequence[Record], seq: int, state: str) -> bool:
         seq: the record's number.
         state: of the run behind it.
     """
-    if state in RUN.terminal or seq < _FIRST:
+    if state in RUN.terminal or state == RunState.CANCELLING or seq < _FIRST:
         return False
     for place in range(seq, len(records)):
         record = records[place]
@@ -112,13 +112,13 @@ def require_point(fold: RunFold, records: Sequence[Record], seq: int) -> None:
     """
     if is_point(records, seq, fold.state):
         return
-    if fold.state in RUN.terminal:
+    if fold.state in RUN.terminal or fold.state == RunState.CANCELLING:
         last = last_point(fold.id, records[:seq])
         message = f"behind record {seq} the run is {fold.state}: nothing goes on from there"
         raise ConflictError(message, run=fold.id, hint=f"the last record from which it does is {last}")
     before = next((one for one in range(seq, 1, -1) if is_point(records, one, "running")), _FIRST)
     after = next((one for one in range(seq + 1, len(records) + 1) if is_point(records, one, "running")), None)
-    near = str(before) if after is None else f"{before} and {after}"
+    near = str(before) if after is None or after == before else f"{before} and {after}"
     message = f"record {seq} is a part of one decision, and no run was ever there"
     raise UsageError(message, hint=f"the nearest points are {near}")
 

@@ -403,7 +403,7 @@ def test_status_with_json_has_everything(smf: Any, run_of: Callable[..., str]) -
     run = run_of("bad.toml")
     data = smf("status", run, "--json").json
 
-    assert (data["run"], data["state"], data["allowed"]) == (run, "failed", ["retry", "cancel"])
+    assert (data["run"], data["state"], data["allowed"]) == (run, "failed", ["cancel", "retry", "quarantine"])
     assert (data["owner"], data["steps_done"], data["steps_total"]) == (None, 3, 3)
     assert data["error"]["step"] == "breaks"
     assert data["steps"]["fine"]["output"] == {"stdout": "", "stderr": "", "exit_code": 0}

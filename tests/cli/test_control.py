@@ -149,3 +149,37 @@ def test_new_runs_are_made_of_old_ones(kept: Smf) -> None:
 def test_a_value_to_be_set_is_json_or_else_text(text: str, value: Any, kept: Smf) -> None:
     code = kept("fork", "r", "--at", "4", "--set", f"steps.greet.outputs.text={text}", "--run-id", "f", "--json")
     assert code.json["outputs"] == {"text": value}
+
+
+@POSIX
+def test_a_cancel_from_elsewhere_has_what_the_end_of_the_run_needs(process: Smf, folder: Path) -> None:
+    """Its folder to import from, its agents, and the environment that commands inherit."""
+    (folder / "kit.py").write_text(
+        "def bye():\n    print('from bye')\n    return 'bye'\n\n\ndef ask(request):\n    return 'asked'\n"
+    )
+    (folder / "ends.toml").write_text(
+        'dsl = "1"\nname = "ends"\nsteps.w.wait.event = "go"\n[finally]\nbye = { call = "kit:bye" }\n'
+        'ag = { agent = "someone", prompt = "?" }\ne = { run = ["sh", "-c", "echo $FOO"] }\n'
+        'odd = { run = ["false"] }\n'
+    )
+    (folder / "away").mkdir()
+    options = ["--agent", "someone=kit:ask", "--pass-env", "FOO", "--db", str(folder / "runs.db")]
+    env = {"FOO": "bar", "PYTHONPATH": str(Path(__file__).parents[2])}
+    assert process("run", "ends.toml", "--run-id", "r", *options, env=env).code == 8
+    done = process("cancel", "r", *options, env=env, cwd=folder / "away")
+
+    assert (done.code, done.out) == (0, "")
+    assert "step '@finally/odd' failed" in done.err
+    steps = process("status", "r", "--json", "--db", str(folder / "runs.db")).json["steps"]
+    outputs = {path: step["output"] for path, step in steps.items() if path.startswith("@finally/")}
+    assert (outputs["@finally/bye"], outputs["@finally/ag"]) == ("bye", "asked")
+    assert outputs["@finally/e"]["stdout"] == "bar\n"
+
+
+def test_a_run_that_is_being_cancelled_is_no_point_to_begin_at(smf: Smf, folder: Path) -> None:
+    (folder / "waits.toml").write_text('dsl = "1"\nname = "waits"\nsteps.w.wait.event = "go"\n')
+    assert smf("run", "waits.toml", "--run-id", "r").code == 8
+    assert smf("cancel", "r").code == 0
+    points = smf("checkpoints", "r", "--json").json["checkpoints"]
+    assert {point["state"] for point in points} == {"running"}
+    assert smf("fork", "r", "--run-id", "again").code == 8  # it waits, as that one did

@@ -187,7 +187,7 @@ def test_list_tells_a_run_that_waits_from_one_whose_owner_is_gone(smf: Smf, fold
 
     assert re.search(r"^r1  d  +running \(waiting\)  0/1 ", smf("list").out, re.MULTILINE)
     assert [row["owner"] for row in smf("list", "--json").json["runs"]] == [None]
-    assert smf("status", "r1", "--json").json["allowed"] == ["resume", "pause", "cancel"]
+    assert smf("status", "r1", "--json").json["allowed"] == ["resume", "pause", "cancel", "quarantine"]
 
 
 def test_pausing_and_cancelling_a_run_that_waits(smf: Smf, folder: Path) -> None:

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from typing import Any
+
 import click
 
+from statemachine_flow.cli.carry import add_import_folders, engine_options
 from statemachine_flow.cli.control import Asked, control_options, tell_change
+from statemachine_flow.cli.describe import error_text
 from statemachine_flow.cli.options import common_options, db_option, examples, reason_option, run_argument
+from statemachine_flow.cli.output import error_line, say
 from statemachine_flow.cli.stores import working_engine
+from statemachine_flow.engine.view import Run
 
 
 @click.command("cancel", epilog=examples("smf cancel @last --reason 'wrong branch'"))
 @run_argument
 @reason_option
 @control_options
+@engine_options
 @db_option
 @common_options
-def command(*, run: str, reason: str, asked: Asked, db: str | None, as_json: bool) -> int:
+def command(
+    *, run: str, reason: str, asked: Asked, engine_arguments: dict[str, Any], db: str | None, as_json: bool
+) -> int:
     """End a run, wherever it is worked on.
 
     RUN is an id, the beginning of one, or @last. If another process works on the run it is asked to end it; if that
-    takes longer than --timeout the exit code is 5, and the run will be cancelled all the same.
+    takes longer than --timeout the exit code is 5, and the run will be cancelled all the same. Of a run that nobody
+    works on, handlers and compensations are carried out here, with the same options as in `smf run`.
     """
-    with working_engine(db) as engine:
+    with working_engine(db, **engine_arguments) as engine:
         before = engine.get(engine.find(run))
-        after = engine.cancel(before.id, reason=reason, **asked.options())
+        add_import_folders(before.origin)
+        with contextlib.redirect_stdout(sys.stderr):  # what functions print is no result of this command
+            after = engine.cancel(before.id, reason=reason, **asked.options())
+    _tell_failures(after)
     return tell_change(before, after, "cancelled", asked, as_json=as_json)
+
+
+def _tell_failures(run: Run) -> None:
+    """Say which handlers and compensations failed: it changes nothing about how the run ends."""
+    for step in run.steps.values():
+        if step.path.startswith("@") and step.state == "failed" and step.error is not None:
+            text = f"step '{step.path}' failed: {error_text(step.error.name, step.error.message)}"
+            say(error_line(step.error.kind, text, step.error.where))
