@@ -208,7 +208,8 @@ def logged() -> Any:
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s %(run)s %(step)s %(attempt)s %(funcName)s"))
     logger = logging.getLogger("statemachine_flow.step")
     logger.addHandler(handler)
-    before, logger.level = logger.level, logging.INFO
+    before = logger.level
+    logger.setLevel(logging.INFO)  # which forgets what other tests made of it
     yield handler
     logger.removeHandler(handler)
     logger.setLevel(before)
