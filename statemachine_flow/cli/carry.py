@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
-import inspect
 import os
 import sys
 from collections import Counter
@@ -170,11 +168,9 @@ class _LateAgent:
         self._name = name
         self._functions = Functions(None, allow)
 
-    async def __call__(self, request: AgentRequest) -> Any:
-        function = self._functions.resolve(self._name)
-        if inspect.iscoroutinefunction(function):
-            return await function(request)
-        return await asyncio.to_thread(function, request)
+    def __call__(self, request: AgentRequest) -> Any:
+        # In a thread of the engine, which counts those it has to abandon; what a coroutine function gives is awaited.
+        return self._functions.resolve(self._name)(request)
 
 
 def add_import_folders(origin: str | None) -> None:

@@ -87,7 +87,7 @@ def is_point(records: Sequence[Record], seq: int, state: str) -> bool:
         seq: the record's number.
         state: of the run behind it.
     """
-    if state in RUN.terminal or state == RunState.CANCELLING or seq < _FIRST:
+    if state in RUN.terminal or seq < _FIRST:
         return False
     for place in range(seq, len(records)):
         record = records[place]
@@ -112,7 +112,7 @@ def require_point(fold: RunFold, records: Sequence[Record], seq: int) -> None:
     """
     if is_point(records, seq, fold.state):
         return
-    if fold.state in RUN.terminal or fold.state == RunState.CANCELLING:
+    if fold.state in RUN.terminal:
         last = last_point(fold.id, records[:seq])
         message = f"behind record {seq} the run is {fold.state}: nothing goes on from there"
         raise ConflictError(message, run=fold.id, hint=f"the last record from which it does is {last}")
@@ -124,7 +124,7 @@ def require_point(fold: RunFold, records: Sequence[Record], seq: int) -> None:
 
 
 def last_point(run_id: str, records: Sequence[Record]) -> int:
-    """The last record behind which a run goes on, or can be retried.
+    """The last record behind which a run goes on, or can be retried; not one that was being cancelled there.
 
     Raises:
         StoreError: the journal is damaged.
@@ -132,7 +132,7 @@ def last_point(run_id: str, records: Sequence[Record]) -> int:
     fold, last = RunFold(run_id), _FIRST
     for record in records:
         fold.replay([record])
-        if is_point(records, record.seq, fold.state):
+        if fold.state != RunState.CANCELLING and is_point(records, record.seq, fold.state):
             last = record.seq
     return last
 

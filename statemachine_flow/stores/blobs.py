@@ -16,6 +16,7 @@ from statemachine_flow.errors import StoreError
 
 #: What the system says where there is no room left for this user or this file.
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PRIVATE: Final = 0o700
 
 
 @final
@@ -26,13 +27,14 @@ class FolderSpill:
         folder: made if absent, private to its owner.
 
     Raises:
-        StoreError: `store.full`, `store.io`, from here and from `write` and `finish`.
+        StoreError: `store.full`, `store.io`, from here and from `write` and `finish`; `store.unsafe_path` for a link, a
+            file, or a folder of somebody else.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         with _errors_of(folder):
-            folder.mkdir(mode=0o700, exist_ok=True)
+            _make_private(folder)
             handle, path = tempfile.mkstemp(dir=folder, prefix=".new-")  # 0600 by contract, whatever the umask
         self._path = Path(path)
         self._file = os.fdopen(handle, "wb")
@@ -72,6 +74,20 @@ class FolderSpill:
         except BaseException:
             self.discard()
             raise
+
+
+def _make_private(folder: Path) -> None:
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=_PRIVATE)
+    found = folder.lstat()
+    if os.name != "posix":
+        return
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        hint = "move it away; the blobs that are in it are needed in a folder of that name"
+        raise StoreError(f"{folder} is no folder of your own", kind="store.unsafe_path", hint=hint)
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & ~_PRIVATE:
+        folder.chmod(mode & _PRIVATE)
 
 
 @final

@@ -15,7 +15,6 @@ There are two slots, written in turn, each with a checksum: one that was torn is
 
 from __future__ import annotations
 
-import contextlib
 import os
 import struct
 import zlib
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Final, final
 
 import attrs
+
+from statemachine_flow.stores.failures import store_error
 
 #: A slot: these words, the store's id, these numbers, and a checksum of it all.
 _MAGIC: Final = b"smfmark1"
@@ -90,9 +91,15 @@ class Mark:
         return found
 
     def clear(self) -> None:
-        """What was lost is accepted."""
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
+        """What was lost is accepted.
+
+        Raises:
+            StoreError: `store.io`: the mark cannot be removed.
+        """
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            raise store_error(error, str(self._path)) from error
 
     def close(self) -> None:
         """Let go of the file; calling it again does nothing."""

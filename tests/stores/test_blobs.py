@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -170,10 +171,6 @@ def test_an_error_that_is_not_the_systems_leaves_nothing_either(folder: Path, mo
     assert left(folder) == []
 
 
-def _a_file(folder: Path) -> None:
-    folder.write_text("not a folder")
-
-
 def _below_a_file(folder: Path) -> None:
     folder.parent.rmdir()
     folder.parent.write_text("not a folder")
@@ -189,7 +186,7 @@ def _read_only(folder: Path) -> None:
     folder.mkdir(mode=0o500)
 
 
-@pytest.mark.parametrize("spoil", [_a_file, _below_a_file, _below_nothing, pytest.param(_read_only, marks=posix)])
+@pytest.mark.parametrize("spoil", [_below_a_file, _below_nothing, pytest.param(_read_only, marks=posix)])
 def test_a_folder_that_cannot_be_used_is_an_error_that_names_it(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
     folder = tmp_path / "parent" / "blobs"
     folder.parent.mkdir()
@@ -281,3 +278,32 @@ def test_a_file_in_the_place_of_the_folder_is_told_of(folder: Path) -> None:
     folder.write_text("no folder")
     with pytest.raises(StoreError, match=folder.name):
         BlobFolder(folder).digests()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and modes of POSIX")
+@pytest.mark.parametrize("what", ["a link", "a dangling link", "a file"])
+def test_case_54_a_folder_that_is_none_of_our_own_is_refused(tmp_path: Path, what: str) -> None:
+    folder, elsewhere = tmp_path / "runs.db.blobs", tmp_path / "elsewhere"
+    if what == "a file":
+        folder.write_bytes(b"theirs")
+    else:
+        folder.symlink_to(elsewhere)
+    if what == "a link":
+        elsewhere.mkdir()
+    with pytest.raises(StoreError) as caught:
+        BlobFolder(folder).open()
+
+    assert caught.value.kind == "store.unsafe_path"
+    assert not elsewhere.exists() or list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
+def test_case_55_a_folder_that_others_may_read_is_made_private(tmp_path: Path) -> None:
+    folder = tmp_path / "runs.db.blobs"
+    folder.mkdir(mode=0o755)
+    folder.chmod(0o755)
+    spill = BlobFolder(folder).open()
+    spill.write(b"x")
+    spill.finish()
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700

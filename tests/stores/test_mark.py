@@ -288,3 +288,11 @@ def test_a_mark_that_cannot_be_written_costs_no_commit(path: Path) -> None:
 
     assert guard.read() == []
     guard.close()
+
+
+def test_a_mark_that_cannot_be_removed_is_an_error_of_the_store(tmp_path: Path) -> None:
+    (tmp_path / "runs.db-mark").mkdir()  # which no file can be removed from under
+    with pytest.raises(StoreError) as caught:
+        Mark(tmp_path / "runs.db-mark", "0" * 32).clear()
+
+    assert (caught.value.kind, caught.value.exit_code) == ("store.io", 6)
