@@ -46,6 +46,10 @@ class Idle(selectors.BaseSelector):
             return self._follow_bodies(left)
         return self._jump(left)
 
+    def await_news(self, seconds: float) -> None:
+        """Wait in real time until something comes from outside; so long at most."""
+        self._inner.select(seconds)
+
     def _follow_world(self, left: float | None) -> _Events:
         """Time passes as it does on the wall."""
         self._timers.heard()

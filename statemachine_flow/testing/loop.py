@@ -14,6 +14,8 @@ import asyncio
 import contextlib
 import signal
 import threading
+import time
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final, TypeVar, final
 
@@ -25,6 +27,10 @@ T = TypeVar("T")
 
 #: How often what was cut off may await something while it is let go of.
 _MOST_AWAITS: Final = 1000
+#: For how many real seconds processes that are ended are waited for.
+_LAST_SECONDS: Final = 1.0
+#: Seconds between two turns of a loop that is buried: what one of them puts in line is no news.
+_A_MOMENT: Final = 0.005
 
 
 class Killed(BaseException):
@@ -54,7 +60,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         #: The order of what is carried out in threads and other processes.
         self.turns = Turns()
         self._outside = 0
-        self._processes: set[asyncio.SubprocessTransport] = set()
+        self._processes: weakref.WeakSet[asyncio.SubprocessTransport] = weakref.WeakSet()
+        self._is_burying = False
         self._own_files = 0
         #: What was under way when the loop was killed.
         self._buried: list[Coroutine[Any, Any, Any]] = []
@@ -79,8 +86,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def is_busy_outside(self) -> bool:
         """Whether something is under way that no timer of this loop ends."""
-        self._processes = {process for process in self._processes if process.get_returncode() is None}
-        return self._outside > 0 or bool(self._processes) or len(self._idle.get_map()) > self._own_files
+        return self._outside > 0 or self._has_process() or len(self._idle.get_map()) > self._own_files
+
+    def _has_process(self) -> bool:
+        return any(process.get_returncode() is None for process in self._processes)
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]  # typeshed has its own TypeVarTuple
         """See `asyncio.AbstractEventLoop.run_in_executor`; time does not jump meanwhile."""
@@ -188,9 +197,24 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                 break
         self._buried.clear()
         if not self.is_closed():
+            self._end_processes()
             self.close()
         if was_interrupted < self.is_interrupted:  # meanwhile
             raise KeyboardInterrupt
+
+    def _end_processes(self) -> None:
+        """End what asyncio started, and let it close the pipes: on a closed loop it would complain of them."""
+        self._is_burying = True
+        for process in self._processes:
+            process.close()
+        deadline = time.monotonic() + _LAST_SECONDS
+        while self._processes:
+            self.stop()
+            self.run_forever()  # for one turn
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._has_process():
+                return
+            self._idle.await_news(min(left, _A_MOMENT))
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """See `asyncio.AbstractEventLoop.call_exception_handler`; the dead have nothing to say."""
@@ -214,6 +238,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _unless_dead(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
         if not self.is_dead:
             callback(*args)
+        elif self._is_own(callback):  # for `_end_processes`
+            if self._is_burying:
+                callback(*args)
+            else:
+                self.call_soon(callback, *args)
+
+    def _is_own(self, callback: Callable[..., object]) -> bool:
+        """Whether a callback is asyncio's own, and of processes."""
+        owner = getattr(callback, "__self__", None)
+        return owner is self or isinstance(owner, asyncio.BaseTransport)
 
 
 def running_loop() -> VirtualLoop:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -124,6 +125,30 @@ def test_commands_that_a_coroutine_starts_are_waited_for(engine: SteppedEngine) 
     run = engine.run(workflow)
 
     assert [run.steps[step].output for step in ("a", "b")] == ["3", 3]
+
+
+@posix
+def test_processes_of_coroutines_end_with_their_rehearsal_and_nobody_complains(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Some are under way when their process dies; pipes that are left open are errors here."""
+    pids = tmp_path / "pids"
+
+    async def first(item: int) -> int:
+        process = await asyncio.create_subprocess_shell(
+            f"echo $$ >> {pids}; exec sleep 333", stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
+        if item == 0:
+            process.kill()
+        await process.communicate()
+        return item
+
+    report = rehearse(parallel(2, first, timeout="1s"), rows=0, point=3)
+    gc.collect()
+
+    assert report.state == "failed"
+    assert not any(is_alive(int(pid)) for pid in pids.read_text().split())
+    assert caplog.messages == []
 
 
 def test_a_process_is_outside_until_its_end_was_told(clock: VirtualClock) -> None:
