@@ -15,6 +15,7 @@ import click
 
 from statemachine_flow.agents import AgentRequest
 from statemachine_flow.cli.describe import failure_of, is_elsewhere, result_data, seconds_of
+from statemachine_flow.cli.elsewhere import elsewhere_text, is_carried_elsewhere, take_over_hint
 from statemachine_flow.cli.exits import Exit, exit_of_state
 from statemachine_flow.cli.options import DURATION, TEXT
 from statemachine_flow.cli.output import error_line, paint_state, sanitize, say, to_json, write
@@ -33,7 +34,12 @@ from statemachine_flow.functions import Functions
 from statemachine_flow.journal import is_top
 
 #: State of a run that can go on -> the command for it.
-_GOES_ON: Final[Mapping[str, str]] = {"failed": "retry", "paused": "resume", "running": "resume"}
+_GOES_ON: Final[Mapping[str, str]] = {
+    "failed": "retry",
+    "paused": "resume",
+    "running": "resume",
+    "cancelling": "cancel",
+}
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -231,8 +237,7 @@ def carry(engine: Engine, errand: Errand, work: Callable[[EventListener], Run], 
     except ConflictError as error:
         owner = engine.get(errand.run_id).owner if error.kind == "run.owned" else None
         if owner is not None and is_elsewhere(owner):
-            command = command_line("resume", errand.run_id, errand.db, "--take-over")
-            error.hint = f"wait for it; if that host is known to be dead: {command}"
+            error.hint = f"wait for it; {take_over_hint(errand.run_id, errand.db)}"
         raise
     _conclude(run, errand, engine)
     with contextlib.suppress(BrokenPipeError):  # nobody wants the outputs; the run is what it is
@@ -240,8 +245,11 @@ def carry(engine: Engine, errand: Errand, work: Callable[[EventListener], Run], 
             write(to_json(result_data(run)))
         elif run.outputs:
             write(to_json(run.outputs, pretty=True))
-    if interruption.signal is not None and run.state == "paused":
+    is_left = run.state in ("paused", "cancelling") or is_carried_elsewhere(run)
+    if interruption.signal is not None and is_left:
         return 128 + interruption.signal
+    if is_carried_elsewhere(run):
+        return Exit.CONFLICT
     return Exit.PAUSED if run.state == "running" else exit_of_state(run.state)
 
 
@@ -251,7 +259,8 @@ def _conclude(run: Run, errand: Errand, engine: Engine) -> None:
     counts = Counter(str(step.state) for step in top)
     completed = counts.pop("completed", 0)
     others = ", ".join(f"{count} {state}" for state, count in counts.items())
-    state = "waiting" if run.state == "running" else run.state
+    elsewhere = is_carried_elsewhere(run)
+    state = "waiting" if run.state == "running" and not elsewhere else run.state
     line = f"run {sanitize(run.id)} {paint_state(state, stream=sys.stderr)}: {completed}/{len(top)} steps"
     line += f" ({others})" if others else ""
     seconds = seconds_of(run)
@@ -265,8 +274,12 @@ def _conclude(run: Run, errand: Errand, engine: Engine) -> None:
         if run.state in _GOES_ON:
             say("it cannot go on: it was run with --no-save")
         return
-    for lines in (*waiting_lines(run, engine.get, errand.db), *uncertain_lines(run, errand.db)):
+    if elsewhere:
+        say(elsewhere_text(run, errand.db))
+        return
+    uncertain = list(uncertain_lines(run, errand.db))
+    for lines in (*waiting_lines(run, engine.get, errand.db), *uncertain):
         say("\n".join(lines))
     command = _GOES_ON.get(run.state)
-    if command is not None:
+    if command is not None and not uncertain:  # that has to be resolved first
         say(f"go on with: {sanitize(command_line(command, run.id, errand.db))}")

@@ -41,6 +41,16 @@ def shown_state(state: str, owner: Owner | None) -> str:
     return f"{state} (owner unknown: another host)" if owner is not None and is_elsewhere(owner) else state
 
 
+def shown_run(run: Run) -> str:
+    """The state of a run for people who see its steps as well: whether it waits for the world, or for a resume."""
+    waits = any(step.on for step in run.steps.values())
+    return (
+        f"{run.state} (to be resumed)"
+        if is_waiting(run.state, run.owner) and not waits
+        else shown_state(run.state, run.owner)
+    )
+
+
 def is_elsewhere(owner: Owner) -> bool:
     """Whether the owner is on another host, or in another container, so that nobody here can tell if it lives."""
     return not is_here(owner)
@@ -78,7 +88,7 @@ def allowed_commands(run: Run) -> list[str]:
     allowed = [trigger for trigger in run.allowed if trigger in COMMANDS]
     if not is_abandoned(run.state, run.owner):
         return allowed
-    return ["resume", *allowed] if run.state == "running" else [*allowed, "cancel"]
+    return list(dict.fromkeys(["resume", *allowed, "cancel"]))  # which also end what was left while it was cancelled
 
 
 def row_data(row: RunRow) -> dict[str, Any]:

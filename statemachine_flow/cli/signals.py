@@ -36,11 +36,13 @@ class Interruption:
     Args:
         engine: works on the runs.
         run_ids: the runs, which need not exist yet; the list may grow.
+        doing: what happens to them, for people.
     """
 
-    def __init__(self, engine: Engine, run_ids: Sequence[str]) -> None:
+    def __init__(self, engine: Engine, run_ids: Sequence[str], doing: str = "pausing") -> None:
         self._engine = engine
         self._run_ids = run_ids
+        self._doing = doing
         self._done = threading.Event()
         #: The first signal that came.
         self.signal: signal.Signals | None = None
@@ -88,11 +90,11 @@ class Interruption:
     def _pause(self) -> None:
         name = "" if self.signal is None else self.signal.name
         what = "the runs" if len(self._run_ids) != 1 else f"run {self._run_ids[0]}"
-        say(f"{name}: pausing {what}; once more to leave at once")
+        say(f"{name}: {self._doing} {what}; once more to leave at once")
         while not self._done.is_set():
             for run_id in tuple(self._run_ids):
-                with contextlib.suppress(SmfError):  # it does not exist yet, or is at rest by now
-                    self._engine.pause(run_id, interrupt=True, reason=f"stopped by {name}", timeout=0)
+                with contextlib.suppress(SmfError):  # it was lost
+                    self._engine.leave(run_id, reason=f"stopped by {name}")
             self._done.wait(_AGAIN_SECONDS)
 
 

@@ -29,7 +29,7 @@ def advance(rules: Rules, now: int, *, begins: bool = True) -> None:
             _skip_blocked(rules, node, now)
         elif frontier.stopping and (swept := frontier.to_sweep()) is not None:
             resets.sweep(rules, swept, now)
-        elif not begins:
+        elif not begins or (rules.is_leaving and any(frontier.ready.values())):
             return
         elif (node := frontier.next_ready()) is not None:
             if rules.fold.state == "running" and length.is_full(rules, now):

@@ -9,8 +9,10 @@ from statemachine_flow.clock import Clock
 from statemachine_flow.engine import outside
 from statemachine_flow.engine.attempt import require_output
 from statemachine_flow.engine.decide import Decider
+from statemachine_flow.engine.length import require_room
 from statemachine_flow.engine.outcome import Outcome
-from statemachine_flow.errors import SmfError
+from statemachine_flow.engine.recovery import require_certain
+from statemachine_flow.errors import ConflictError, SmfError
 from statemachine_flow.lifecycle import RunState
 from statemachine_flow.plan import Node
 from statemachine_flow.stores.base import Request
@@ -24,6 +26,9 @@ class Target(Protocol):
 
     def tell(self, change: Callable[[Decider, int], None]) -> None:
         """Let the decider hear of something."""
+
+    def go_on(self, by: str | None, reason: str) -> None:
+        """Let a paused run take up where it stopped."""
 
     def as_completed(self, node: Node, output: Any) -> Outcome:
         """The outcome of an attempt of which somebody else says what it gave.
@@ -51,6 +56,10 @@ class Trial:
         """See `Target.tell`."""
         change(self.decider, self._clock.now())
 
+    def go_on(self, by: str | None, reason: str) -> None:
+        """See `Target.go_on`."""
+        self.decider.resume(self._clock.now(), by, reason)
+
     def as_completed(self, node: Node, output: Any) -> Outcome:
         """See `Target.as_completed`; its owner will compute what is declared once more."""
         require_output(node.step, output, self.decider.names(node))
@@ -70,6 +79,15 @@ def _interrupt(target: Target, reason: str, by: str | None, _data: Mapping[str, 
         target.tell(lambda decider, _now: decider.interrupt())
     else:
         target.tell(lambda decider, now: decider.pause(now, reason, by, interrupt=True))
+
+
+def _resume(target: Target, reason: str, by: str | None, _data: Mapping[str, Any]) -> None:
+    fold = target.decider.fold
+    if fold.state != RunState.PAUSED:
+        raise ConflictError(f"the run is {fold.state}: there is nothing to resume", run=fold.id)
+    require_certain(target.decider)
+    require_room(target.decider)
+    target.go_on(by, reason)
 
 
 def _signal(target: Target, _reason: str, by: str | None, data: Mapping[str, Any]) -> None:
@@ -129,6 +147,7 @@ ACTIONS: Final[Mapping[str, Callable[[Target, str, str | None, Mapping[str, Any]
     "cancel": _cancel,
     "pause": _pause,
     "interrupt": _interrupt,
+    "resume": _resume,
     "signal": _signal,
     "decide": _decide,
     "resolve": _resolve,
@@ -142,6 +161,8 @@ def is_so(decider: Decider, action: str) -> bool:
     state = decider.fold.state
     if action == "cancel":
         return state == RunState.CANCELLING
+    if action == "resume":
+        return state == RunState.RUNNING
     return action == "pause" and state == RunState.PAUSED
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Self, final, get_args
 from statemachine_flow.agents import Agent, Agents
 from statemachine_flow.builder import Workflow, as_workflow
 from statemachine_flow.clock import Clock, SystemClock
-from statemachine_flow.engine import control, entry, reading
+from statemachine_flow.engine import control, entry, reading, refusals, resuming
 from statemachine_flow.engine.control import Until
 from statemachine_flow.engine.core import Core
 from statemachine_flow.engine.examine import Verification, examine
@@ -213,10 +213,14 @@ class AsyncEngine(Operations):
         take_over: bool = False,
         reason: str = "",
         by: str | None = None,
+        timeout: float | None = None,
+        wait: bool = True,
         on_event: EventListener | None = None,
         until: Until = "waiting",
     ) -> Run:
         """Go on with a run that was paused, that waits, or whose process died, until it is at rest or waits again.
+
+        A run that another process is still pausing goes on there, and is followed.
 
         Args:
             run_id: the run.
@@ -224,11 +228,15 @@ class AsyncEngine(Operations):
                 host that lives keeps its run.
             reason: for the journal, of a run that was paused.
             by: who asks, for the journal.
+            timeout: how long to wait for a process that is pausing the run to hear of it, in seconds; None waits until
+                it has.
+            wait: False returns as soon as it is durable: in the journal, or as a request to that process.
             on_event: see `start`.
             until: see `wait`.
 
         Returns:
-            The run. It is paused if a step was cut off of which it is not known whether it took effect, see `resolve`.
+            The run. It is paused if a step was cut off of which it is not known whether it took effect, see `resolve`;
+            and while the process that pauses it, its owner then, has not heard of this yet.
 
         Raises:
             NotFoundError: no such run.
@@ -236,9 +244,15 @@ class AsyncEngine(Operations):
                 `run.uncertain` if it was paused for a step of which somebody has to say whether it took effect,
                 `run.limit` if its journal is full.
         """
-        listener = as_listener(on_event)
-        worker = await control.resume(self._core, run_id, reason, by, listener, take_over=take_over)
-        return await control.rest(self._core, worker, until)
+        core, listener = self._core, as_listener(on_event)
+        if not take_over and resuming.is_being_paused(core, run_id):
+            seq = core.row(run_id).seq
+            run = await resuming.ask_to_resume(core, run_id, reason, by, timeout=timeout, wait=wait)
+            if run is not None:
+                is_done = run.state == "paused" or not wait
+                return run if is_done else await resuming.follow(core, run_id, seq, listener, until)
+        worker = await resuming.resume(core, run_id, reason, by, listener, take_over=take_over)
+        return await control.rest(core, worker, until) if wait else core.view(run_id)
 
     async def recover(self, *, by: str | None = None, on_event: EventListener | None = None) -> Recovery:
         """Take over every run whose owner is gone: dead, or without a sign of life for as long as its lease.
@@ -283,11 +297,11 @@ class AsyncEngine(Operations):
             ConflictError: it has not failed.
             UsageError: an item without its step.
         """
-        worker = control.retry(self._core, run_id, step, item, reason, by, as_listener(on_event))
+        worker = resuming.retry(self._core, run_id, step, item, reason, by, as_listener(on_event))
         return await control.rest(self._core, worker, until)
 
     async def wait(self, run_id: str, *, until: Until = "waiting") -> Run:
-        """The run once it is at rest, whichever living process works on it.
+        """The run once it is at rest, whichever living process works on it, or once it was left here, see `leave`.
 
         Args:
             run_id: the run.
@@ -380,7 +394,9 @@ class AsyncEngine(Operations):
         output: Any = None,
         reason: str = "",
         by: str | None = None,
-    ) -> None:
+        timeout: float | None = None,
+        wait: bool = True,
+    ) -> Run:
         """Say what became of an attempt of an `at_most_once` step that was cut off; it is durable when this returns.
 
         Args:
@@ -390,6 +406,12 @@ class AsyncEngine(Operations):
             output: its result, if it completed.
             reason: how that is known, for the journal.
             by: who says so, for the journal.
+            timeout: how long to wait for another process that works on the run to hear of it, in seconds; None waits
+                until it has.
+            wait: False returns as soon as it is durable.
+
+        Returns:
+            The run. If nobody works on it, it is as it was until somebody resumes it.
 
         Raises:
             NotFoundError: no such run or step.
@@ -399,7 +421,11 @@ class AsyncEngine(Operations):
         if as_ not in get_args(Resolution):
             raise UsageError(f"an attempt ends as {', '.join(get_args(Resolution))}, not as {as_!r}")
         data = {"step": step, "as": as_, "output": output}
-        await entry.tell(self._core, run_id, "resolve", clean_text(reason), by, data)
+        with refusals.naming_the_dead(self._core, run_id):
+            request = await entry.tell(self._core, run_id, "resolve", clean_text(reason), by, data)
+        if request and wait:
+            await entry.until_heard(self._core, run_id, request, timeout)
+        return self._core.view(run_id)
 
     # --- reading
 

@@ -11,7 +11,7 @@ import attrs
 
 from statemachine_flow.engine.copies import Entry
 from statemachine_flow.errors import ConflictError, NotFoundError, UsageError
-from statemachine_flow.journal import Note, Record, RunFold
+from statemachine_flow.journal import Failed, Note, Record, RunFold
 from statemachine_flow.lifecycle import RUN, RunState
 
 _LABEL: Final = re.compile(r"(?![0-9]+$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -126,15 +126,23 @@ def require_point(fold: RunFold, records: Sequence[Record], seq: int) -> None:
 def last_point(run_id: str, records: Sequence[Record]) -> int:
     """The last record behind which a run goes on, or can be retried; not one that was being cancelled there.
 
+    Nor one at which a step had just failed for having killed its processes: its run would fail of that at once.
+
     Raises:
         StoreError: the journal is damaged.
     """
     fold, last = RunFold(run_id), _FIRST
     for record in records:
         fold.replay([record])
-        if fold.state != RunState.CANCELLING and is_point(records, record.seq, fold.state):
+        is_over = fold.state == RunState.CANCELLING or _is_poisoned(record)
+        if not is_over and is_point(records, record.seq, fold.state):
             last = record.seq
     return last
+
+
+def _is_poisoned(record: Record) -> bool:
+    data = record.decode() if record.kind == "step.fail" else None
+    return isinstance(data, Failed) and data.error.kind == "step.poison"
 
 
 def check_label(label: str) -> str:

@@ -1,4 +1,4 @@
-"""What callers have done to a run, wherever it is worked on: resumed, retried, paused, cancelled, waited for."""
+"""What callers have done to a run, wherever it is worked on: paused, cancelled, set aside, left, waited for."""
 
 from __future__ import annotations
 
@@ -7,28 +7,15 @@ import contextlib
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from statemachine_flow.engine.code import check_code
-from statemachine_flow.engine.core import Core, Listener
-from statemachine_flow.engine.entry import go_on, until_durable
+from statemachine_flow.engine.core import Core
+from statemachine_flow.engine.entry import POLL_SECONDS, until_durable
 from statemachine_flow.engine.hold import hold
-from statemachine_flow.engine.length import require_room
 from statemachine_flow.engine.outcome import clean_text
-from statemachine_flow.engine.takeover import until_known
+from statemachine_flow.engine.refusals import ended_as, require_allowed
 from statemachine_flow.engine.view import Run, view_of
 from statemachine_flow.engine.worker import Worker
-from statemachine_flow.errors import ConflictError, NotFoundError, UsageError
+from statemachine_flow.errors import ConflictError, UsageError
 from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState
-from statemachine_flow.plan.nodes import item_path
-from statemachine_flow.stores.base import RunRow
-
-#: How often a caller looks whether another process has done what was asked of it.
-_POLL_SECONDS: Final = 0.1
-
-#: State of a run that cannot be resumed -> what can be done instead.
-_HINTS: Final[Mapping[str, str]] = {
-    "failed": "`smf retry` goes on with a failed run",
-    "quarantined": "`smf status` tells why; `smf fork` begins a new run where it was, `smf rerun` one from a step on",
-}
 
 #: What can be asked -> the state it brings a run to.
 _WANTED: Final[Mapping[str, RunState]] = {
@@ -42,50 +29,6 @@ _WANTED: Final[Mapping[str, RunState]] = {
 Until = Literal["waiting", "rest"]
 
 
-async def resume(
-    core: Core, run_id: str, reason: str, by: str | None, listener: Listener | None, *, take_over: bool
-) -> Worker:
-    """Take up a run that was paused, that waits, or whose process died; see `AsyncEngine.resume`."""
-    row = core.row(run_id)
-    _require_resumable(row)
-    if row.owner is not None and not take_over:
-        await until_known(core, row.owner)
-    worker = await hold(core, run_id, take_over=take_over, listener=listener)
-    if worker.fold.state in RUN_AT_REST:  # somebody else brought it there meanwhile
-        _require_resumable(core.row(run_id))
-    require_certain(worker)
-    if worker.fold.state == RunState.PAUSED:
-        require_room(worker.decider)
-    reason, by = cleaned(reason, by)
-    await go_on(core, worker, by, reason)
-    return worker
-
-
-def retry(  # noqa: PLR0917 - which part of which run, and who asks
-    core: Core,
-    run_id: str,
-    step: str | None,
-    item: str | None,
-    reason: str,
-    by: str | None,
-    listener: Listener | None,
-) -> Worker:
-    """Begin anew what failed of a run; see `AsyncEngine.retry`."""
-    row = core.row(run_id)
-    if row.state != RunState.FAILED:
-        message = f"the run is {row.state}{_worked_on(row)}; only a failed run can be retried"
-        raise ConflictError(message, run=run_id)
-    only = _failed_step(core, row, step, item)
-    core.require_open()
-    worker = core.take_hold(run_id, listener=listener)
-    reason, by = cleaned(reason, by)
-    worker.tell(lambda decider, now: decider.retry(now, by, only, reason=reason))
-    check_code(core.library, worker)
-    worker.start_clock()
-    worker.tell(lambda decider, now: decider.advance(now))
-    return worker
-
-
 async def rest(core: Core, worker: Worker, until: Until = "rest") -> Run:
     """The run once it is at rest, or waits for the world, while it is worked on here."""
     await worker.rest(idle=until == "waiting")
@@ -94,20 +37,37 @@ async def rest(core: Core, worker: Worker, until: Until = "rest") -> Run:
 
 async def wait(core: Core, run_id: str, until: Until) -> Run:
     """The run once it is at rest, or waits for the world, whoever works on it; see `AsyncEngine.wait`."""
-    seen = None
+    seen, left = None, core.left[run_id]
     while True:
         worker = core.workers.get(run_id)
         if worker is not None:
             return await rest(core, worker, until)
         row, version = core.row(run_id), core.store.version()
-        if row.state in RUN_AT_REST or row.state == RunState.PAUSED:
+        if row.state in RUN_AT_REST or row.state == RunState.PAUSED or core.left[run_id] != left:
             return core.view(run_id)
         if until == "waiting" and version != seen and core.waits_for_world(run_id):
             return core.view(run_id)
         seen = version
         if row.owner is None or core.ownership.is_left(row):
             raise ConflictError("nobody works on the run", run=run_id, hint="resume it")
-        await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def leave(core: Core, run_id: str, reason: str, by: str | None) -> None:
+    """See `AsyncEngine.leave`."""
+    core.left[run_id] += 1
+    await until_durable(core, run_id)
+    worker = core.workers.get(run_id)
+    if worker is None:
+        return
+    reason, by = cleaned(reason, by)
+    if worker.fold.state == RunState.RUNNING:
+        worker.tell(lambda decider, now: decider.pause(now, reason, by, interrupt=True))
+    elif worker.fold.state == RunState.PAUSED:
+        worker.tell(lambda decider, _now: decider.interrupt())
+    elif worker.fold.state == RunState.CANCELLING:
+        worker.tell(lambda decider, _now: decider.leave())
+    await worker.rest(idle=False)
 
 
 async def pause(
@@ -118,7 +78,7 @@ async def pause(
     row = core.row(run_id)
     if row.state == RunState.PENDING or (row.state == RunState.PAUSED and row.owner is None):
         return core.view(run_id)
-    _require_allowed(row, "pause", or_already=RunState.PAUSED)
+    require_allowed(core, row, "pause", or_already=RunState.PAUSED)
     worker = await _hold_or_ask(core, run_id, "interrupt" if interrupt else "pause", reason, by, timeout, wait=wait)
     if isinstance(worker, Run):
         return worker
@@ -129,25 +89,29 @@ async def pause(
     if not wait:
         await worker.kept()
         return core.view(run_id)
-    await worker.rest(idle=False)
+    await _at_rest(core, worker, timeout)
     run = core.view(run_id)
     await core.children.kept(worker.fold)
     return run
 
 
-async def cancel(core: Core, run_id: str, *, reason: str, by: str | None, timeout: float | None, wait: bool) -> Run:
+async def cancel(
+    core: Core, run_id: str, *, reason: str, by: str | None, timeout: float | None, wait: bool, carry: bool
+) -> Run:
     """See `AsyncEngine.cancel`."""
     reason, by = cleaned(reason, by)
     row = core.row(run_id)
     if row.state == RunState.CANCELLED:
         return core.view(run_id)
-    _require_allowed(row, "cancel", or_already=RunState.CANCELLING)
+    require_allowed(core, row, "cancel", or_already=RunState.CANCELLING)
+    was_here = run_id in core.workers
     worker = await _hold_or_ask(core, run_id, "cancel", reason, by, timeout, wait=wait)
     if isinstance(worker, Run):
         return worker
+    worker.decider.is_leaving = not carry and not was_here
     if "cancel" in RUN.allowed(worker.fold.state):
         worker.tell(lambda decider, now: decider.cancel(now, reason, by))
-    return await _done(core, worker, RunState.CANCELLED, wait=wait)
+    return await _done(core, worker, RunState.CANCELLED, timeout, wait=wait)
 
 
 async def quarantine(core: Core, run_id: str, *, reason: str, by: str | None, timeout: float | None, wait: bool) -> Run:
@@ -162,22 +126,45 @@ async def quarantine(core: Core, run_id: str, *, reason: str, by: str | None, ti
     row = core.row(run_id)
     if row.state == RunState.QUARANTINED:
         return core.view(run_id)
-    _require_allowed(row, "quarantine", or_already=RunState.QUARANTINED)
+    require_allowed(core, row, "quarantine", or_already=RunState.QUARANTINED)
     worker = await _hold_or_ask(core, run_id, "quarantine", reason, by, timeout, wait=wait, first=True)
     if isinstance(worker, Run):
         return worker
-    return await _done(core, worker, RunState.QUARANTINED, wait=wait)
+    return await _done(core, worker, RunState.QUARANTINED, timeout, wait=wait)
 
 
-async def _done(core: Core, worker: Worker, wanted: RunState, *, wait: bool) -> Run:
-    """The run once it came to rest, or, if nobody waits for that, once what was asked of it is durable."""
+async def _done(core: Core, worker: Worker, wanted: RunState, timeout: float | None, *, wait: bool) -> Run:
+    """The run once it came to rest or was left, or once what was asked of it is durable and nobody waits longer."""
     run_id = worker.fold.id
     if not wait:
         if not worker.finished.done():
             await worker.kept()
         return core.view(run_id)
-    await worker.rest(idle=False)
-    return _ended_as(core.view(run_id), wanted)
+    if not await _at_rest(core, worker, timeout) or worker.fold.state == RunState.CANCELLING:
+        return core.view(run_id)
+    return ended_as(core.view(run_id), wanted)
+
+
+async def _at_rest(core: Core, worker: Worker, timeout: float | None) -> bool:
+    """Wait until a run that is worked on here is at rest; False if that takes longer than a number of seconds.
+
+    Raises:
+        SmfError: the run was lost.
+    """
+    late = asyncio.Event()
+    timer = None if timeout is None else core.clock.call_later(timeout, late.set)
+    waiting = asyncio.ensure_future(late.wait())
+    try:
+        await asyncio.wait((worker.finished, waiting), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        if timer is not None:
+            timer.cancel()
+    if worker.finished.done():
+        await worker.rest(idle=False)
+        return True
+    await worker.kept()
+    return False
 
 
 async def _hold_or_ask(  # noqa: PLR0917 - what is asked
@@ -206,8 +193,7 @@ async def _hold_or_ask(  # noqa: PLR0917 - what is asked
         first: ask before taking hold, so that this process is granted the request as well.
     """
     await until_durable(core, run_id)
-    if first:
-        _ask(core, run_id, action, reason, by)
+    request = _ask(core, run_id, action, reason, by) if first else 0
     try:
         worker = await hold(core, run_id)
     except ConflictError as error:
@@ -218,109 +204,29 @@ async def _hold_or_ask(  # noqa: PLR0917 - what is asked
             core.watch.grant_all(worker)
         return worker
     if not first:
-        _ask(core, run_id, action, reason, by)
+        request = _ask(core, run_id, action, reason, by)
     wanted = _WANTED[action]
-    end = None if timeout is None else core.clock.monotonic() + timeout
+    end, left = None if timeout is None else core.clock.monotonic() + timeout, core.left[run_id]
     while True:
+        is_heard = all(one.id != request for one in core.store.requests(run_id))  # looked at before its consequence
         row = core.row(run_id)
         if row.state in RUN_AT_REST or (row.state == wanted and row.owner is None):
-            return _ended_as(core.view(run_id), wanted)
-        if not wait or (end is not None and core.clock.monotonic() >= end):
+            return ended_as(core.view(run_id), wanted)
+        if is_heard and row.state == RunState.RUNNING:
+            message = "the run is running again: somebody resumed it before it had come to rest"
+            raise ConflictError(message, run=run_id, hint="pause it once more")
+        is_late = end is not None and core.clock.monotonic() >= end
+        if not wait or is_late or core.left[run_id] != left:
             return core.view(run_id)
         with contextlib.suppress(ConflictError):  # the owner lives
             return await hold(core, run_id)
-        await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
-def _ask(core: Core, run_id: str, action: str, reason: str, by: str | None) -> None:
-    """Leave a request for whoever owns a run."""
+def _ask(core: Core, run_id: str, action: str, reason: str, by: str | None) -> int:
+    """Leave a request for whoever owns a run; its number."""
     names = core.names_of(run_id)
-    core.store.request(run_id, action, names.hide(by or ""), names.hide(reason), core.clock.now())
-
-
-# --- what is refused before anything is touched
-
-
-def _failed_step(core: Core, row: RunRow, step: str | None, item: str | None) -> str | None:
-    """The path of the failed step that a retry is about; None for all.
-
-    Raises:
-        UsageError: an item without its step.
-        NotFoundError: no such step or item.
-        ConflictError: it did not fail.
-    """
-    if step is None:
-        if item is not None:
-            raise UsageError("an item is retried by its step and its key", hint="name the step, too")
-        return None
-    path = step if item is None else item_path(step, item)
-    steps = core.load(row)[1].steps
-    found = steps.get(path)
-    if found is None:
-        raise NotFoundError(f"the run has no step {path[:200]!r} that was begun", run=row.id)
-    if found.state not in ("failed", "cancelled"):
-        raise ConflictError(f"step '{path}' is {found.state}: only what failed is retried", run=row.id)
-    around = [steps[path[:end]] for end, char in enumerate(path) if char in "/[" and path[:end] in steps]
-    for part in (*around, found):
-        if part.state not in ("failed", "cancelled") or part.forgiven:
-            message = f"step '{part.id}' is {part.state}, and the run does without '{path}'"
-            raise ConflictError(message, run=row.id, hint="only what made the run fail is retried")
-    return path
-
-
-def _require_resumable(row: RunRow) -> None:
-    """Refuse to resume a run that is at rest for good.
-
-    Raises:
-        ConflictError: `run.state`.
-    """
-    if row.state in RUN_AT_REST:
-        hint = _HINTS.get(row.state)
-        raise ConflictError(f"the run is {row.state}: there is nothing to resume", run=row.id, hint=hint)
-
-
-def require_certain(worker: Worker) -> None:
-    """Refuse to resume a run that was paused because nobody knows what became of one of its steps.
-
-    Raises:
-        ConflictError: `run.uncertain`.
-    """
-    uncertain = worker.decider.uncertain() if worker.fold.state == RunState.PAUSED else []
-    if any(node.step.step.verify is None for node in uncertain):
-        paths = ", ".join(node.path for node in uncertain)
-        hint = "look, and say so with `smf resolve` or Engine.resolve"
-        raise ConflictError(
-            f"it is not known whether {paths} took effect", kind="run.uncertain", run=worker.fold.id, hint=hint
-        )
-
-
-def _require_allowed(row: RunRow, action: str, *, or_already: str) -> None:
-    """Refuse what the lifecycle has no edge for, before anything is touched.
-
-    Raises:
-        ConflictError: `run.state`, naming what is allowed.
-    """
-    if action not in RUN.allowed(row.state) and row.state != or_already:
-        allowed = ", ".join(RUN.allowed(row.state)) or "nothing more"
-        message = f"the run is {row.state}{_worked_on(row)}: it cannot {action}"
-        raise ConflictError(message, run=row.id, hint=f"it allows {allowed}")
-
-
-def _worked_on(row: RunRow) -> str:
-    """Who works on a run, as a part of a sentence; "" for nobody."""
-    owner = row.owner
-    return "" if owner is None else f", and process {owner.pid} on {owner.host} works on it"
-
-
-def _ended_as(run: Run, wanted: RunState) -> Run:
-    """The run if it is where the caller wanted it; it may have come to rest before it was asked.
-
-    Raises:
-        ConflictError: `run.state`.
-    """
-    if run.state != wanted:
-        raise ConflictError(f"the run is {run.state}: it came to rest before it could be {wanted}", run=run.id)
-    return run
+    return core.store.request(run_id, action, names.hide(by or ""), names.hide(reason), core.clock.now())
 
 
 def cleaned(reason: str, by: str | None) -> tuple[str, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
@@ -94,6 +95,8 @@ class Core:
         self.stand_in = stand_in
         self.threads = ThreadExecutor(max_abandoned) if stand_in is None else stand_in.threads
         self.workers: dict[str, Worker] = {}
+        #: Run id -> how often it was left, see `AsyncEngine.leave`.
+        self.left: Counter[str] = Counter()
         self.ownership = Ownership(store, clock, lease, self.workers)
         self.owner = self.ownership.me
         self.library = Library(store, functions, agents, workflows, strict_code=strict_code)

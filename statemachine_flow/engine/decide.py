@@ -64,8 +64,10 @@ class Decider(Rules):
 
     @property
     def at_rest(self) -> bool:
-        """Nothing will happen to the run unless somebody asks for it."""
-        return self.fold.state in RUN_AT_REST or (self.fold.state == "paused" and self.is_still)
+        """Nothing will happen to the run here unless somebody asks for it."""
+        state = self.fold.state
+        is_stopped = state == "paused" or (state == "cancelling" and self.is_leaving)
+        return state in RUN_AT_REST or (is_stopped and self.is_still)
 
     @property
     def is_still(self) -> bool:
@@ -207,6 +209,11 @@ class Decider(Rules):
     def interrupt(self) -> None:
         """Give up the attempts that a paused run still waits for."""
         self.abort_alive("interrupt", "interrupt")
+
+    def leave(self) -> None:
+        """Stop handlers of a cancelled run, and let nothing more of its end begin: that is up to the next owner."""
+        self.is_leaving = True
+        self.interrupt()
 
     def resume(self, now: int, by: str | None, reason: str = "") -> None:
         """A paused run goes on.

@@ -7,7 +7,6 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import count
 from typing import Any, Final
 
 import msgspec
@@ -34,6 +33,8 @@ from statemachine_flow.values import decode_value, encode_value
 
 #: How often an answer is tried out on a run that moves on meanwhile, before it is kept all the same.
 _TRIES: Final = 20
+#: How often a caller looks whether another process has done what was asked of it.
+POLL_SECONDS: Final = 0.1
 
 
 async def start(
@@ -131,10 +132,13 @@ async def go_on(core: Core, worker: Worker, by: str | None, reason: str = "") ->
     await asyncio.shield(worker.durable)  # a caller that gives up does not give up for others
 
 
-async def tell(core: Core, run_id: str, action: str, reason: str, by: str | None, data: Mapping[str, Any]) -> None:  # noqa: PLR0917 - what is kept of it
+async def tell(core: Core, run_id: str, action: str, reason: str, by: str | None, data: Mapping[str, Any]) -> int:  # noqa: PLR0917 - what is kept of it
     """Have something done to a run by whoever works on it, or by whoever takes it up next.
 
     An answer is kept only while the run is as it was when it was tried out: of two who answer at once one is refused.
+
+    Returns:
+        The number of the request that was left for them; 0 if it was done here.
 
     Raises:
         NotFoundError: no such run.
@@ -148,10 +152,12 @@ async def tell(core: Core, run_id: str, action: str, reason: str, by: str | None
             core.do(worker, action, reason, by, encoded)
         finally:
             await worker.kept()  # a refusal as well rests on what nobody may be told before it is durable
-        return
+        return 0
     names = core.names_of(run_id)
     reason, by, encoded = names.hide(reason), names.hide(by or ""), names.hide_encoded(encoded)
-    for tries in count(1):
+    tries = 0
+    while True:
+        tries += 1
         row = core.row(run_id)
         if row.state in RUN_AT_REST:
             raise ConflictError(f"the run is {row.state}: nothing more happens to it", run=run_id)
@@ -159,8 +165,29 @@ async def tell(core: Core, run_id: str, action: str, reason: str, by: str | None
         # A run that is worked on may move on faster than it is read. Its owner says so if it has to drop this.
         if action not in EXCLUSIVE or (tries >= _TRIES and core.ownership.is_elsewhere(row)):
             seen = None
-        if core.store.request(run_id, action, by, reason, core.clock.now(), encoded, seen=seen):
-            return
+        if request := core.store.request(run_id, action, by, reason, core.clock.now(), encoded, seen=seen):
+            return request
+
+
+async def until_heard(core: Core, run_id: str, request: int, timeout: float | None) -> bool:
+    """Wait until the process that works on a run has heard of a request.
+
+    Args:
+        core: the engine.
+        run_id: the run.
+        request: its number.
+        timeout: for how many seconds at most; None for as long as that process works on the run.
+
+    Returns:
+        False if it has not: the time is over, the run was left here, or nobody works on it.
+    """
+    end, left = None if timeout is None else core.clock.monotonic() + timeout, core.left[run_id]
+    while any(one.id == request for one in core.store.requests(run_id)):
+        is_late = end is not None and core.clock.monotonic() >= end
+        if is_late or core.left[run_id] != left or not core.ownership.is_elsewhere(core.row(run_id)):
+            return False
+        await asyncio.sleep(POLL_SECONDS)
+    return True
 
 
 def _current_directory() -> str:

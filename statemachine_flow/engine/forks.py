@@ -10,13 +10,13 @@ import msgspec
 
 from statemachine_flow.engine import entry
 from statemachine_flow.engine.checkpoints import last_point, require_point
-from statemachine_flow.engine.control import require_certain
 from statemachine_flow.engine.copies import Copy, entries_of, moved, waiting_for_children, with_new_children
 from statemachine_flow.engine.core import Core, Listener
 from statemachine_flow.engine.edits import Edits
 from statemachine_flow.engine.ids import check_run_id, new_run_id
 from statemachine_flow.engine.inputs import complete_inputs, split_secrets
 from statemachine_flow.engine.outcome import clean_text
+from statemachine_flow.engine.recovery import require_certain
 from statemachine_flow.engine.rerun import Rerun
 from statemachine_flow.engine.scope import RunNames
 from statemachine_flow.engine.view import Run
@@ -190,7 +190,7 @@ async def go_on(core: Core, run_id: str, by: str | None, listener: Listener | No
     core.require_open()
     worker = core.take_hold(run_id, listener=listener)
     try:
-        require_certain(worker)
+        require_certain(worker.decider)
     except ConflictError:
         return worker  # it stays paused until somebody says what became of the step
     await entry.go_on(core, worker, by)

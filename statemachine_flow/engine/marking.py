@@ -8,6 +8,7 @@ from typing import Final
 from statemachine_flow.engine.checkpoints import check_label
 from statemachine_flow.engine.core import Core
 from statemachine_flow.engine.entry import until_durable
+from statemachine_flow.engine.ownership import taken_first
 from statemachine_flow.errors import ConflictError
 from statemachine_flow.journal import Note
 from statemachine_flow.lifecycle import RUN
@@ -87,4 +88,4 @@ def _mark(core: Core, run_id: str, note: Note) -> None:
     finally:
         core.ownership.give_back(row, epoch)
     if refused:
-        raise ConflictError("another process took the run first", kind="run.owned", run=run_id)
+        raise taken_first(core.store, row)

@@ -38,7 +38,7 @@ class Operations:
             interrupt: stop what is under way.
             reason: for the journal.
             by: who asks, for the journal.
-            timeout: how long to wait for another process to act on it, in seconds; None waits until it has.
+            timeout: how long to wait until that is so, in seconds; None waits until it is.
             wait: False returns as soon as it is durable: in the journal, or as a request to that process.
 
         Returns:
@@ -53,6 +53,19 @@ class Operations:
             self._core, run_id, interrupt=interrupt, reason=reason, by=by, timeout=timeout, wait=wait
         )
 
+    async def leave(self, run_id: str, *, reason: str = "", by: str | None = None) -> None:
+        """Stop working on a run here, so that it can be taken up later; other processes are asked nothing.
+
+        A run that is running is paused, with what is under way stopped; of one that is being cancelled the handlers
+        are. Whoever waits here for what another process does with the run waits no longer.
+
+        Args:
+            run_id: the run; one that this engine does not work on is none of its concern.
+            reason: for the journal, of a run that is paused.
+            by: who asks, for the journal.
+        """
+        await control.leave(self._core, run_id, reason, by)
+
     async def cancel(
         self,
         run_id: str,
@@ -61,24 +74,29 @@ class Operations:
         by: str | None = None,
         timeout: float | None = None,
         wait: bool = True,
+        carry: bool = True,
     ) -> Run:
         """End a run, wherever it is worked on. Cancelling a cancelled run changes nothing.
+
+        Of one that nobody works on, the handlers and compensations are carried out here.
 
         Args:
             run_id: the run.
             reason: for the journal.
             by: who asks, for the journal.
-            timeout: how long to wait for another process to act on it, in seconds; None waits until it has.
+            timeout: how long to wait for its end, in seconds; None waits until it has come.
             wait: see `pause`.
+            carry: False leaves what the end of a run that nobody works on asks for to whoever takes it up.
 
         Returns:
-            The run; it is not at rest yet if nobody waited, or not long enough, and will be cancelled all the same.
+            The run; it is not at rest yet if nobody waited, or not long enough, and will be cancelled all the same,
+            by its owner, or, where that is None, by whoever takes it up.
 
         Raises:
             NotFoundError: no such run.
             ConflictError: `run.state`: it completed or was quarantined, or came to rest before it could be cancelled.
         """
-        return await control.cancel(self._core, run_id, reason=reason, by=by, timeout=timeout, wait=wait)
+        return await control.cancel(self._core, run_id, reason=reason, by=by, timeout=timeout, wait=wait, carry=carry)
 
     async def quarantine(
         self,

@@ -62,7 +62,7 @@ class Ownership:
             )
         self.begin()
         if not self._store.claim(row.id, row.epoch, self.me):
-            raise ConflictError("another process took the run first", kind="run.owned", run=row.id)
+            raise taken_first(self._store, row)
         return row.epoch + 1
 
     def give_back(self, row: RunRow, epoch: int) -> None:
@@ -122,6 +122,19 @@ class Ownership:
             worker.end(fenced(run_id))
 
 
+def taken_first(store: Store, row: RunRow) -> ConflictError:
+    """What is said of a run that another process took in the moment in which this one wanted to.
+
+    Args:
+        store: where it is.
+        row: as it was before.
+    """
+    now = store.row(row.id) or row
+    who = "another process" if now.owner is None else f"process {now.owner.pid} on {now.owner.host}"
+    message = f"the run is {now.state}, and {who} took it first"
+    return ConflictError(message, kind="run.owned", run=row.id, hint="wait for it, or try again")
+
+
 def what_left(row: RunRow, *, take_over: bool = False) -> str:
     """What is said of the attempts that the last owner of a run left behind.
 
@@ -151,3 +164,5 @@ def let_go(worker: Worker) -> None:
         worker.tell(lambda decider, now: decider.pause(now, "the engine was closed", None, interrupt=True))
     elif worker.fold.state == "paused":
         worker.tell(lambda decider, _now: decider.interrupt())
+    elif worker.fold.state == "cancelling":
+        worker.tell(lambda decider, _now: decider.leave())

@@ -7,6 +7,7 @@ from statemachine_flow.engine.advance import advance
 from statemachine_flow.engine.commands import StartChild
 from statemachine_flow.engine.outcome import Outcome
 from statemachine_flow.engine.rules import AT_WORK, CANCELLED, Rules
+from statemachine_flow.errors import ConflictError
 from statemachine_flow.journal import ErrorInfo, Failed, Reason, StepInterrupted
 from statemachine_flow.plan import Node
 
@@ -84,3 +85,18 @@ def uncertain(rules: Rules) -> list[Node]:
     steps = [step for step in rules.fold.steps.values() if step.state == "interrupted"]
     nodes = [rules.frontier.nodes[step.id] for step in steps if step.id in rules.frontier.nodes]
     return [node for node in nodes if node.step.is_once]
+
+
+def require_certain(rules: Rules) -> None:
+    """Refuse to resume a run that was paused because nobody knows what became of one of its steps.
+
+    Raises:
+        ConflictError: `run.uncertain`.
+    """
+    nodes = uncertain(rules) if rules.fold.state == "paused" else []
+    if any(node.step.step.verify is None for node in nodes):
+        paths = ", ".join(node.path for node in nodes)
+        hint = "look, and say so with `smf resolve` or Engine.resolve"
+        raise ConflictError(
+            f"it is not known whether {paths} took effect", kind="run.uncertain", run=rules.fold.id, hint=hint
+        )

@@ -74,6 +74,8 @@ class Rules:
         self.is_behind = False
         #: Nothing begins for now; it does with the next `advance` after that.
         self.holds = False
+        #: The end of a cancelled run is left to whoever takes it up: nothing of it begins here any more.
+        self.is_leaving = False
 
     def take(self) -> Decision:
         """What was decided since the last call."""

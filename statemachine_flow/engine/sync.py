@@ -23,7 +23,6 @@ from statemachine_flow.engine.takeover import Recovery
 from statemachine_flow.engine.view import Event, Run
 from statemachine_flow.errors import SmfError, UsageError
 from statemachine_flow.functions import Function
-from statemachine_flow.lifecycle import RunState
 from statemachine_flow.stores.base import RunRow, Store
 
 T = TypeVar("T")
@@ -126,6 +125,8 @@ class Engine(SyncOperations):
         take_over: bool = False,
         reason: str = "",
         by: str | None = None,
+        timeout: float | None = None,
+        wait: bool = True,
         on_event: EventListener | None = None,
         until: Until = "waiting",
     ) -> Run:
@@ -133,7 +134,14 @@ class Engine(SyncOperations):
         return self._interruptible(
             run_id,
             lambda engine: engine.resume(
-                run_id, take_over=take_over, reason=reason, by=by, on_event=on_event, until=until
+                run_id,
+                take_over=take_over,
+                reason=reason,
+                by=by,
+                timeout=timeout,
+                wait=wait,
+                on_event=on_event,
+                until=until,
             ),
         )
 
@@ -210,9 +218,15 @@ class Engine(SyncOperations):
         output: Any = None,
         reason: str = "",
         by: str | None = None,
-    ) -> None:
+        timeout: float | None = None,
+        wait: bool = True,
+    ) -> Run:
         """See `AsyncEngine.resolve`."""
-        self._call(lambda engine: engine.resolve(run_id, step, as_, output=output, reason=reason, by=by))
+        return self._call(
+            lambda engine: engine.resolve(
+                run_id, step, as_, output=output, reason=reason, by=by, timeout=timeout, wait=wait
+            )
+        )
 
     # --- reading
 
@@ -306,10 +320,9 @@ class Engine(SyncOperations):
 
 
 async def _interrupt(engine: AsyncEngine, run_id: str) -> None:
-    """Pause a run whose caller is going away, unless it came to rest first."""
+    """Leave a run whose caller is going away, unless it came to rest first."""
     try:
-        if (await engine.get(run_id)).state == RunState.RUNNING:
-            await engine.pause(run_id, interrupt=True, reason="interrupted from the keyboard")
+        await engine.leave(run_id, reason="interrupted from the keyboard")
     except SmfError:
         # The interrupt itself must reach the caller; the run can be resumed whether it was paused or not.
         return

@@ -50,9 +50,16 @@ class SyncOperations(ABC):
         by: str | None = None,
         timeout: float | None = None,
         wait: bool = True,
+        carry: bool = True,
     ) -> Run:
         """See `AsyncEngine.cancel`."""
-        return self._call(lambda engine: engine.cancel(run_id, reason=reason, by=by, timeout=timeout, wait=wait))
+        return self._call(
+            lambda engine: engine.cancel(run_id, reason=reason, by=by, timeout=timeout, wait=wait, carry=carry)
+        )
+
+    def leave(self, run_id: str, *, reason: str = "", by: str | None = None) -> None:
+        """See `AsyncEngine.leave`."""
+        self._call(lambda engine: engine.leave(run_id, reason=reason, by=by))
 
     def quarantine(
         self,

@@ -50,6 +50,9 @@ class Host(Means, Protocol):
     def idles(self, worker: Worker) -> None:
         """Only the world can bring the worker's run on."""
 
+    def go_on(self, worker: Worker, by: str | None, reason: str) -> None:
+        """Let the worker's run take up where it stopped."""
+
     def transact(self, worker: Worker, work: Callable[[Any], Outcome], report: Callable[[Outcome], None]) -> None:
         """Have an attempt done inside the transaction that keeps its result, and reported."""
 
@@ -325,6 +328,10 @@ class Worker:
         """
         if self.is_fenced:
             self.host.reject(late_write(self.fold.id, self.epoch, path, outcome, self.host.clock.now()))
+
+    def go_on(self, by: str | None, reason: str) -> None:
+        """See `asked.Target.go_on`."""
+        self.host.go_on(self, by, reason)
 
     def as_completed(self, node: Node, output: Any) -> Outcome:
         """See `Attempts.as_completed`."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Smf, Start
+from tests.cli.conftest import Done, Smf, Start
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="FIFOs and process groups")
 
@@ -78,6 +79,80 @@ def test_g10_a_command_that_traps_term_is_killed_and_its_run_cancelled(
         done = process(again, "r", "--json")
         assert (again, done.code) == (again, 0 if again == "cancel" else 5)
     assert process("cancel", "r").err == "run r is already cancelled\n"
+
+
+@POSIX
+def test_a_run_that_another_process_is_pausing_is_asked_to_go_on_there(
+    start: Start, folder: Path, process: Smf
+) -> None:
+    text = "exec 3> began; echo up >&3; cat gate; true"
+    (folder / "held.toml").write_text(f'dsl = "1"\nname = "held"\nsteps.a.run = "{text}"\nsteps.b.run = "true"\n')
+    running = start("run", "held.toml", "--run-id", "r")
+    with (folder / "began").open() as step:
+        step.readline()
+        while process("status", "r", "--json").json["state"] != "paused":
+            process("pause", "r", "--no-wait")
+        assert "resume" in process("status", "r", "--json").json["allowed"]
+        asked = process("resume", "r", "--no-wait")
+        assert (asked.code, f"process {running.pid} on" in asked.err, "will go on" in asked.err) == (0, True, True)
+        while process("status", "r", "--json").json["state"] != "running":
+            pass
+        refused = process("resume", "r")  # now that it is simply running there
+        assert (refused.code, str(running.pid) in refused.err) == (5, True)
+    (folder / "gate").write_text("")
+    assert running.wait(60) == 0
+
+
+#: Its end says that it began, and goes on for long the first time.
+LONG = """
+dsl = "1"
+name = "long"
+finally.end.run = "test -e second && exit 0; touch second; exec 3> began; echo up >&3; sleep 600; true"
+steps.gate.approval = { prompt = "?" }
+"""
+
+
+@pytest.fixture
+def waiting(start: Start, folder: Path, process: Smf) -> Smf:
+    (folder / "long.toml").write_text(LONG)
+    assert process("run", "long.toml", "--run-id", "r").code == 8
+    return process
+
+
+def is_left(done: Done, process: Smf) -> None:
+    """The run's end is left to whoever takes it up, which is said; and that ends it."""
+    assert "run r is cancelling: what its end asks for is left to whoever takes it up" in done.err
+    assert "go on with: smf cancel r" in done.err
+    status = process("status", "r", "--json").json
+    assert (status["state"], status["owner"], status["allowed"]) == ("cancelling", None, ["resume", "cancel"])
+    ended = process("cancel", "r")
+    assert (ended.code, ended.err) == (0, "run r is cancelled\n")
+    assert process("status", "r", "--json").json["steps"]["@finally/end"]["state"] == "completed"
+
+
+@POSIX
+def test_a_cancel_that_nobody_waits_for_leaves_the_handlers_to_others(folder: Path, waiting: Smf) -> None:
+    done = waiting("cancel", "r", "--no-wait")
+    assert done.code == 0
+    assert not (folder / "second").exists()
+    (folder / "second").touch()
+    is_left(done, waiting)
+
+
+@POSIX
+@pytest.mark.parametrize("how", ["timeout", "signal"])
+def test_a_cancel_that_takes_too_long_or_is_interrupted_can_be_gone_on_with(
+    how: str, start: Start, folder: Path, waiting: Smf
+) -> None:
+    cancelling = start("cancel", "r", "--grace", "300ms", *(("--timeout", "1s") if how == "timeout" else ()))
+    with (folder / "began").open() as step:
+        step.readline()
+        if how == "signal":
+            cancelling.send_signal(signal.SIGINT)
+        step.read()  # which ends once nothing of the handler is left
+    said = cancelling.communicate(timeout=60)[1]
+    assert cancelling.returncode == (5 if how == "timeout" else 130), said
+    is_left(Done(cancelling.returncode, "", said), waiting)
 
 
 #: Words of a command about a run that completed -> its exit code and what it says.

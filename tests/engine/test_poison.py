@@ -120,6 +120,20 @@ def test_every_step_that_was_under_way_each_time_is_named_and_no_other(start: Ca
     assert {run.steps[name].error.kind for name in ("step", "beside")} == {"step.poison"}  # type: ignore[union-attr]  # they failed
 
 
+def test_a_fork_of_a_poisoned_run_begins_the_step_once_more_unless_it_is_told_otherwise(
+    start: Callable[..., Deaths],
+) -> None:
+    gate = Gate()
+    deaths = start(held(gate), gate)
+    for _ in range(2):
+        deaths.die()
+    deaths.die(begins=False)
+    assert deaths.rest().state == "quarantined"
+    gate.open("mended")
+    fork = deaths.engine.fork(deaths.run_id, run_id="f")
+    assert (fork.state, fork.steps["step"].output, fork.steps["step"].attempt) == ("completed", "mended", 4)
+
+
 @pytest.mark.parametrize("death", [of_its_host, as_it_is])
 def test_deaths_that_no_step_caused_are_not_counted(start: Callable[..., Deaths], death: Death) -> None:
     gate = Gate()

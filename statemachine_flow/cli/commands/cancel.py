@@ -9,18 +9,19 @@ from typing import Any
 import click
 
 from statemachine_flow.cli.carry import add_import_folders, engine_options
-from statemachine_flow.cli.control import Asked, control_options, tell_change
+from statemachine_flow.cli.control import Asked, let_go, tell_change, wait_options
 from statemachine_flow.cli.describe import error_text
 from statemachine_flow.cli.options import common_options, db_option, examples, reason_option, run_argument
 from statemachine_flow.cli.output import error_line, say
+from statemachine_flow.cli.signals import Interruption
 from statemachine_flow.cli.stores import working_engine
 from statemachine_flow.engine.view import Run
 
 
-@click.command("cancel", epilog=examples("smf cancel @last --reason 'wrong branch'"))
+@click.command("cancel", epilog=examples("smf cancel @last --reason 'wrong branch'", "smf cancel 0199c3 --no-wait"))
 @run_argument
 @reason_option
-@control_options
+@wait_options
 @engine_options
 @db_option
 @common_options
@@ -31,15 +32,20 @@ def command(
 
     RUN is an id, the beginning of one, or @last. If another process works on the run it is asked to end it; if that
     takes longer than --timeout the exit code is 5, and the run will be cancelled all the same. Of a run that nobody
-    works on, handlers and compensations are carried out here, with the same options as in `smf run`.
+    works on, the handlers and compensations are carried out here; with --no-wait, or after --timeout, they are left
+    to whoever cancels or resumes it next.
     """
     with working_engine(db, **engine_arguments) as engine:
         before = engine.get(engine.find(run))
         add_import_folders(before.origin)
-        with contextlib.redirect_stdout(sys.stderr):  # what functions print is no result of this command
-            after = engine.cancel(before.id, reason=reason, **asked.options())
+        interruption = Interruption(engine, [before.id], "leaving")
+        with contextlib.redirect_stdout(sys.stderr), interruption.watching():
+            after = engine.cancel(before.id, reason=reason, carry=asked.wait, **asked.options(before))
+        after = let_go(engine, after)
     _tell_failures(after)
-    return tell_change(before, after, "cancelled", asked, as_json=as_json)
+    code = tell_change(before, after, "cancelled", asked, db, as_json=as_json)
+    is_left = interruption.signal is not None and after.state != "cancelled"
+    return 128 + interruption.signal if is_left and interruption.signal is not None else code
 
 
 def _tell_failures(run: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from statemachine_flow.cli.control import Asked, control_options, tell_change
+from statemachine_flow.cli.control import Asked, let_go, tell_change, wait_options
 from statemachine_flow.cli.options import common_options, db_option, examples, reason_option, run_argument
 from statemachine_flow.cli.output import sanitize, say
 from statemachine_flow.cli.stores import command_line, working_engine
@@ -14,7 +14,7 @@ from statemachine_flow.cli.stores import command_line, working_engine
 @run_argument
 @click.option("--interrupt", is_flag=True, help="Stop the steps under way instead of letting them finish.")
 @reason_option
-@control_options
+@wait_options
 @db_option
 @common_options
 def command(*, run: str, interrupt: bool, reason: str, asked: Asked, db: str | None, as_json: bool) -> int:
@@ -25,8 +25,9 @@ def command(*, run: str, interrupt: bool, reason: str, asked: Asked, db: str | N
     """
     with working_engine(db) as engine:
         before = engine.get(engine.find(run))
-        after = engine.pause(before.id, interrupt=interrupt, reason=reason, **asked.options())
-    code = tell_change(before, after, "paused", asked, as_json=as_json)
+        after = engine.pause(before.id, interrupt=interrupt, reason=reason, **asked.options(before))
+        after = let_go(engine, after)
+    code = tell_change(before, after, "paused", asked, db, as_json=as_json)
     if not as_json:
         say(f"go on with: {sanitize(command_line('resume', after.id, db))}")
     return code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from statemachine_flow.cli.control import Asked, control_options, tell_change
+from statemachine_flow.cli.control import Asked, let_go, tell_change, wait_options
 from statemachine_flow.cli.options import TEXT, common_options, db_option, examples, run_argument
 from statemachine_flow.cli.stores import working_engine
 
@@ -12,7 +12,7 @@ from statemachine_flow.cli.stores import working_engine
 @click.command("quarantine", epilog=examples("smf quarantine @last --reason 'its data are wrong'"))
 @run_argument
 @click.option("--reason", metavar="TEXT", required=True, type=TEXT, help="Why, for whoever finds it.")
-@control_options
+@wait_options
 @db_option
 @common_options
 def command(*, run: str, reason: str, asked: Asked, db: str | None, as_json: bool) -> int:
@@ -23,5 +23,6 @@ def command(*, run: str, reason: str, asked: Asked, db: str | None, as_json: boo
     """
     with working_engine(db) as engine:
         before = engine.get(engine.find(run))
-        after = engine.quarantine(before.id, reason=reason, **asked.options())
-    return tell_change(before, after, "quarantined", asked, as_json=as_json)
+        after = engine.quarantine(before.id, reason=reason, **asked.options(before))
+        after = let_go(engine, after)
+    return tell_change(before, after, "quarantined", asked, db, as_json=as_json)

@@ -13,7 +13,7 @@ from statemachine_flow.cli.describe import (
     failure_of,
     owner_text,
     seconds_of,
-    shown_state,
+    shown_run,
     status_data,
 )
 from statemachine_flow.cli.options import common_options, db_option, examples, run_argument
@@ -56,7 +56,7 @@ def _head(run: Run, engine: Engine, db: str | None) -> Iterator[tuple[str, str]]
     done, total = run.done
     yield "run", sanitize(run.id)
     yield "workflow", sanitize(f"{run.workflow} {run.version} (hash {run.definition_hash[:12]})")
-    yield "state", paint_state(run.state, shown_state(run.state, run.owner))
+    yield "state", paint_state(run.state, shown_run(run))
     if run.owner is not None:
         yield "owner", sanitize(owner_text(run.owner))
     yield "steps", f"{done}/{total}"

@@ -1,0 +1,131 @@
+"""Runs that go on because somebody says so: resumed, retried, or, while another process pauses them, asked to go on."""
+
+from __future__ import annotations
+
+import asyncio
+
+from statemachine_flow.engine.code import check_code
+from statemachine_flow.engine.control import Until, cleaned, wait as wait_for
+from statemachine_flow.engine.core import Core, Listener
+from statemachine_flow.engine.entry import POLL_SECONDS, go_on, until_durable, until_heard
+from statemachine_flow.engine.hold import hold
+from statemachine_flow.engine.length import require_room
+from statemachine_flow.engine.recovery import require_certain
+from statemachine_flow.engine.refusals import failed_step, require_resumable, worked_on
+from statemachine_flow.engine.takeover import until_known
+from statemachine_flow.engine.view import Run
+from statemachine_flow.engine.worker import Worker
+from statemachine_flow.errors import ConflictError
+from statemachine_flow.lifecycle import RUN_AT_REST, RunState
+
+
+async def resume(
+    core: Core, run_id: str, reason: str, by: str | None, listener: Listener | None, *, take_over: bool
+) -> Worker:
+    """Take up a run that was paused, that waits, or whose process died; see `AsyncEngine.resume`."""
+    row = core.row(run_id)
+    require_resumable(row)
+    if row.owner is not None and not take_over:
+        await until_known(core, row.owner)
+    worker = await hold(core, run_id, take_over=take_over, listener=listener)
+    if worker.fold.state in RUN_AT_REST:  # somebody else brought it there meanwhile
+        require_resumable(core.row(run_id))
+    require_certain(worker.decider)
+    if worker.fold.state == RunState.PAUSED:
+        require_room(worker.decider)
+    reason, by = cleaned(reason, by)
+    await go_on(core, worker, by, reason)
+    return worker
+
+
+def is_being_paused(core: Core, run_id: str) -> bool:
+    """Whether a run is paused whose attempts still come to their end in another process."""
+    row = core.row(run_id)
+    return row.state == RunState.PAUSED and core.ownership.is_elsewhere(row)
+
+
+async def ask_to_resume(
+    core: Core,
+    run_id: str,
+    reason: str,
+    by: str | None,
+    *,
+    timeout: float | None,
+    wait: bool,
+) -> Run | None:
+    """Ask the process that is pausing a run to go on with it.
+
+    Returns:
+        The run once that process has heard it, or once nobody waits for that any more; None if it is not being paused
+        there, so that the run can be resumed here.
+
+    Raises:
+        ConflictError: `run.uncertain`, `run.limit`.
+    """
+    await until_durable(core, run_id)
+    names = core.names_of(run_id)
+    reason, by = cleaned(reason, by)
+    reason, by = names.hide(reason), names.hide(by or "")
+    if wait and (owner := core.row(run_id).owner) is not None:
+        await until_known(core, owner)
+    request = 0
+    while not request:
+        if not is_being_paused(core, run_id):
+            return None
+        seen = core.try_out(run_id, "resume", reason, by, b"")
+        request = core.store.request(run_id, "resume", by, reason, core.clock.now(), seen=seen)
+    if wait and not await until_heard(core, run_id, request, timeout) and not is_being_paused(core, run_id):
+        return None  # whoever takes hold of the run grants it
+    return core.view(run_id)
+
+
+async def follow(core: Core, run_id: str, seq: int, listener: Listener | None, until: Until) -> Run:
+    """The run once it is at rest, or waits for the world, in another process.
+
+    Args:
+        core: the engine.
+        run_id: the run.
+        seq: the number of the last record that is known.
+        listener: told those behind it on the way.
+        until: what is waited for.
+
+    Raises:
+        ConflictError: `run.state`: nobody works on it any more.
+    """
+    waiting = asyncio.ensure_future(wait_for(core, run_id, until))
+    try:
+        while True:
+            done, _ = await asyncio.wait((waiting,), timeout=POLL_SECONDS)
+            if listener is not None:
+                for record in core.store.records(run_id, seq):
+                    listener(run_id, record)
+                    seq = record.seq
+            if done:
+                return waiting.result()
+    finally:
+        waiting.cancel()
+
+
+def retry(  # noqa: PLR0917 - which part of which run, and who asks
+    core: Core,
+    run_id: str,
+    step: str | None,
+    item: str | None,
+    reason: str,
+    by: str | None,
+    listener: Listener | None,
+) -> Worker:
+    """Begin anew what failed of a run; see `AsyncEngine.retry`."""
+    row = core.row(run_id)
+    if row.state != RunState.FAILED:
+        message = f"the run is {row.state}{worked_on(core, row)}; only a failed run can be retried"
+        raise ConflictError(message, run=run_id)
+    only = failed_step(core, row, step, item)
+    core.require_open()
+    worker = core.take_hold(run_id, listener=listener)
+    reason, by = cleaned(reason, by)
+    worker.tell(lambda decider, now: decider.retry(now, by, only, reason=reason))
+    check_code(core.library, worker)
+    worker.start_clock()
+    worker.tell(lambda decider, now: decider.advance(now))
+    return worker
