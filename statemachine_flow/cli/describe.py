@@ -37,7 +37,7 @@ def shown_state(state: str, owner: Owner | None) -> str:
     if is_waiting(state, owner):
         return f"{state} (waiting)"
     if is_abandoned(state, owner):
-        return f"{state} (owner gone)"
+        return f"{state} (to be resumed)" if owner is None else f"{state} (owner gone)"
     return f"{state} (owner unknown: another host)" if owner is not None and is_elsewhere(owner) else state
 
 

@@ -257,6 +257,9 @@ class AsyncEngine(Operations):
     async def recover(self, *, by: str | None = None, on_event: EventListener | None = None) -> Recovery:
         """Take over every run whose owner is gone: dead, or without a sign of life for as long as its lease.
 
+        So are those that were left while they were being cancelled: their end is owed. What nobody owns otherwise waits
+        for people or for a `resume`, and is left alone.
+
         The runs go on in this engine; `wait` waits for them. One that cannot go on, such as for a damaged journal,
         keeps none of the others from it. An owner of another host that has not been heard of for long is watched for
         the length of its lease first.

@@ -61,7 +61,9 @@ async def until_known(core: Core, owner: Owner) -> None:
 
 
 async def recover(core: Core, by: str | None, listener: Listener | None) -> Recovery:
-    """Take over every run whose owner is gone. Those of owners that live, and those nobody owns, are left alone.
+    """Take over every run whose owner is gone, and each that was left while it was being cancelled.
+
+    Those of owners that live are left alone, and so are those that nobody owns and that wait for people or a resume.
 
     What is known to be left is taken at once, whoever else has to be watched; and while somebody is watched all owners
     are looked at, so that of one that dies meanwhile it is known since when it has been silent.
@@ -73,16 +75,17 @@ async def recover(core: Core, by: str | None, listener: Listener | None) -> Reco
     """
     taken: list[str] = []
     refused: dict[str, SmfError] = {}
-    owners = dict.fromkeys(row.owner for row in _owned_by_others(core) if row.owner is not None)
+    owners = dict.fromkeys(row.owner for row in _of_others(core) if row.owner is not None)
     doubts = [_Doubt(core, owner) for owner in owners]
     while True:
         core.require_open()
         # Asked before the runs are looked at: who is found to be gone here loses them in this very round.
         is_known = all([doubt.is_over for doubt in doubts])  # noqa: C419 - each of them is to look
-        for row in _owned_by_others(core):
+        for row in _of_others(core):
+            is_left = row.owner is None or core.ownership.is_left(row)
             if row.damage:
                 refused[row.id] = StoreError(row.damage, kind="store.corrupt", run=row.id)
-            elif row.id not in core.workers and row.id not in refused and core.ownership.is_left(row):
+            elif is_left and row.id not in core.workers and row.id not in refused and row.id not in taken:
                 await _take(core, row, by, listener, taken, refused)
         if is_known:
             return Recovery(taken, refused)
@@ -119,6 +122,9 @@ def _above(core: Core, row: RunRow) -> RunRow | None:
     return None if above is None or above.state in RUN_AT_REST else above
 
 
-def _owned_by_others(core: Core) -> list[RunRow]:
-    rows = core.store.rows(RunFilter(owned=True, limit=_ALL))
-    return [row for row in reversed(rows) if row.owner != core.owner]
+def _of_others(core: Core) -> list[RunRow]:
+    """The runs that others own, and those that nobody does though their end is owed; the oldest first."""
+    owned = core.store.rows(RunFilter(owned=True, limit=_ALL))
+    ending = core.store.rows(RunFilter(states=(RunState.CANCELLING,), limit=_ALL))
+    rows = [row for row in owned if row.owner != core.owner] + [row for row in ending if row.owner is None]
+    return sorted(rows, key=lambda row: row.created_at)

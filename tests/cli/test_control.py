@@ -103,6 +103,36 @@ def test_a_run_that_another_process_is_pausing_is_asked_to_go_on_there(
     assert running.wait(60) == 0
 
 
+@POSIX
+def test_what_became_of_a_step_is_heard_by_the_process_that_is_still_pausing_its_run(
+    start: Start, folder: Path, process: Smf
+) -> None:
+    stubborn = "test -e go && exit 0; trap : TERM; exec 3> began; echo up >&3; exec 3>&-; until test -e go; do sleep 0.05; done"
+    (folder / "once.toml").write_text(
+        f'dsl = "1"\nname = "once"\nsteps.busy.run = "{stubborn}"\n'
+        'steps.pay = { run = "test -e go || sleep 600", delivery = "at_most_once" }\n'
+    )
+    running = start("run", "once.toml", "--run-id", "r", "--grace", "60s")
+    with (folder / "began").open() as step:
+        step.readline()
+    while process("status", "r", "--json").json["steps"]["pay"]["state"] != "running":
+        pass
+    assert process("pause", "r", "--interrupt", "--no-wait").code == 0
+    while process("status", "r", "--json").json["steps"]["pay"]["state"] != "interrupted":
+        pass
+    done = process("resolve", "r", "pay", "--as", "retry", "--reason", "seen")
+    assert (done.code, done.err) == (0, "step pay of run r counts as retry\n")
+    status = process("status", "r", "--json").json
+    assert (status["state"], status["owner"]["pid"], status["steps"]["pay"]["state"]) == (
+        "paused",
+        running.pid,
+        "pending",
+    )
+    (folder / "go").touch()
+    assert running.wait(60) == 8
+    assert process("resume", "r").code == 0
+
+
 #: Its end says that it began, and goes on for long the first time.
 LONG = """
 dsl = "1"

@@ -196,7 +196,8 @@ class Ending:
         add(workflow.finally_, "tidy", self.gate.ahold)
         self.engine.run(workflow, run_id="r")
         self.engine.close()
-        self.engine = world.open(functions=dict(workflow.functions))
+        self.functions = dict(workflow.functions)
+        self.engine = world.open(functions=self.functions)
 
     def is_left(self) -> None:
         """The run's end is nobody's; whoever cancels it again brings it about."""
@@ -214,6 +215,19 @@ def test_a_cancel_that_carries_nothing_leaves_the_handlers_to_others(world: Worl
     assert len(ending.gate.attempts) == 0
     ending.is_left()
     assert len(ending.gate.attempts) == 1
+
+
+def test_what_was_left_of_a_cancel_is_brought_to_its_end_by_a_recovery(world: World) -> None:
+    ending = Ending(world)
+    ending.engine.cancel("r", carry=False)
+    waiting = Workflow("waiting")
+    waiting.wait("ear", event="go")
+    ending.engine.run(waiting, run_id="w")
+    ending.engine.close()
+    ending.gate.open()
+    other = world.open(functions=ending.functions)
+    assert other.recover().taken == ["r"]
+    assert other.wait("r").state == "cancelled"
 
 
 def test_a_cancel_waits_no_longer_than_it_is_told_to_and_goes_on(world: World) -> None:

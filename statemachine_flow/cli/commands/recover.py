@@ -37,12 +37,12 @@ _GRAVE: Final = (Exit.STORE, Exit.CONFLICT, Exit.DEFINITION, Exit.FAILED, Exit.P
 def command(*, engine_arguments: dict[str, Any], db: str | None, as_json: bool) -> int:
     """Take over every run whose process died.
 
-    They are carried to their rest. Runs of processes that live, and runs that are paused or wait for a person, are
-    left alone. An owner on another host that has not been heard of for a while is watched first, for as long as its
-    lease.
+    They are carried to their rest, and so are those that were left while they were being cancelled. Runs of processes
+    that live, and runs that are paused or wait for a person, are left alone. An owner on another host that has not been
+    heard of for a while is watched first, for as long as its lease.
     """
     with working_engine(db, **engine_arguments) as engine:
-        for row in engine.list(owned=True, limit=_MANY):
+        for row in (*engine.list(owned=True, limit=_MANY), *engine.list(states=["cancelling"], limit=_MANY)):
             with contextlib.suppress(SmfError):  # what cannot be read is told of when it is taken over
                 add_import_folders(engine.get(row.id).origin)
         return _carry(engine, as_json=as_json)

@@ -6,16 +6,11 @@ from typing import Any, cast
 
 import click
 
-from statemachine_flow.cli.actor import actor
-from statemachine_flow.cli.options import (
-    TEXT,
-    by_option,
-    common_options,
-    db_option,
-    examples,
-    reason_option,
-    run_argument,
-)
+from statemachine_flow.cli.control import Asked, wait_options
+from statemachine_flow.cli.describe import is_worked_on, owner_text
+from statemachine_flow.cli.exits import Exit
+from statemachine_flow.cli.options import TEXT, common_options, db_option, examples, reason_option, run_argument
+from statemachine_flow.cli.output import sanitize, say
 from statemachine_flow.cli.outside import naming_steps, read_json, tell
 from statemachine_flow.cli.stores import working_engine
 from statemachine_flow.errors import UsageError
@@ -36,16 +31,25 @@ from statemachine_flow.errors import UsageError
 )
 @click.option("--output", metavar="JSON", type=TEXT, help="With --as completed: the step's output.")
 @reason_option
-@by_option
+@wait_options
 @db_option
 @common_options
 def command(
-    *, run: str, step: str, as_: str, output: str | None, reason: str, by: str | None, db: str | None, as_json: bool
-) -> None:
+    *,
+    run: str,
+    step: str,
+    as_: str,
+    output: str | None,
+    reason: str,
+    asked: Asked,
+    db: str | None,
+    as_json: bool,
+) -> int:
     """Say what became of a step that was cut off.
 
     RUN is an id, the beginning of one, or @last. Steps with `delivery = "at_most_once"` never begin again by
-    themselves: if their process dies, somebody has to say whether they took effect.
+    themselves: if their process dies, somebody has to say whether they took effect. If another process works on the
+    run and does not hear of it within --timeout, the exit code is 5; it will all the same.
     """
     if output is not None and as_ != "completed":
         raise UsageError("only a step that completed has an output", hint="leave --output out")
@@ -53,5 +57,11 @@ def command(
     with working_engine(db) as engine:
         found = engine.get(engine.find(run))
         with naming_steps(found, step, db):
-            engine.resolve(found.id, step, cast(Any, as_), output=value, reason=reason, by=by or actor())
+            now = engine.resolve(found.id, step, cast(Any, as_), output=value, reason=reason, **asked.options(found))
         tell(engine, found, f"step {step} of run {found.id} counts as {as_}", db, as_json=as_json)
+    is_heard = not is_worked_on(now.owner) or now.steps[step].state != "interrupted"
+    if is_heard or not asked.wait:
+        return Exit.OK
+    if not as_json and now.owner is not None:
+        say(f"{sanitize(owner_text(now.owner))} has not heard of it yet, and will")
+    return Exit.CONFLICT
