@@ -107,7 +107,8 @@ def test_a_run_that_another_process_is_pausing_is_asked_to_go_on_there(
 def test_what_became_of_a_step_is_heard_by_the_process_that_is_still_pausing_its_run(
     start: Start, folder: Path, process: Smf
 ) -> None:
-    stubborn = "test -e go && exit 0; trap : TERM; exec 3> began; echo up >&3; exec 3>&-; until test -e go; do sleep 0.05; done"
+    stubborn = "test -e go && exit 0; trap : TERM; exec 3> began; echo up >&3; exec 3>&-; "
+    stubborn += "until test -e go; do sleep 0.05; done"
     (folder / "once.toml").write_text(
         f'dsl = "1"\nname = "once"\nsteps.busy.run = "{stubborn}"\n'
         'steps.pay = { run = "test -e go || sleep 600", delivery = "at_most_once" }\n'

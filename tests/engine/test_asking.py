@@ -102,7 +102,8 @@ class Uncertain:
     """A run that one engine is still pausing, with a step that was cut off of which nobody knows what it did."""
 
     def __init__(self, world: World) -> None:
-        self.first, self.second, self.gate, self.busy = world.open(), world.open(), Gate(), Gate()
+        self.first, self.second = world.open(grace=60), world.open()
+        self.gate, self.busy = Gate(), Gate()
         workflow = Workflow("once")
         add(workflow, "pay", self.gate.ahold, delivery="at_most_once")
         add(workflow, "busy", self.busy.hold)  # a thread: it is not stopped before its grace is over
