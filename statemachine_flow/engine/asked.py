@@ -83,6 +83,8 @@ def _interrupt(target: Target, reason: str, by: str | None, _data: Mapping[str, 
 
 def _resume(target: Target, reason: str, by: str | None, _data: Mapping[str, Any]) -> None:
     fold = target.decider.fold
+    if fold.state == RunState.RUNNING:
+        return  # somebody else has asked for the same
     if fold.state != RunState.PAUSED:
         raise ConflictError(f"the run is {fold.state}: there is nothing to resume", run=fold.id)
     require_certain(target.decider)
@@ -161,8 +163,6 @@ def is_so(decider: Decider, action: str) -> bool:
     state = decider.fold.state
     if action == "cancel":
         return state == RunState.CANCELLING
-    if action == "resume":
-        return state == RunState.RUNNING
     return action == "pause" and state == RunState.PAUSED
 
 

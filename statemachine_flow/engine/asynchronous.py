@@ -248,9 +248,10 @@ class AsyncEngine(Operations):
         if not take_over and resuming.is_being_paused(core, run_id):
             seq = core.row(run_id).seq
             run = await resuming.ask_to_resume(core, run_id, reason, by, timeout=timeout, wait=wait)
+            if run is not None and run.state != "paused" and wait:
+                run = await resuming.follow(core, run_id, seq, listener, until)
             if run is not None:
-                is_done = run.state == "paused" or not wait
-                return run if is_done else await resuming.follow(core, run_id, seq, listener, until)
+                return run
         worker = await resuming.resume(core, run_id, reason, by, listener, take_over=take_over)
         return await control.rest(core, worker, until) if wait else core.view(run_id)
 

@@ -72,15 +72,24 @@ async def ask_to_resume(
     while not request:
         if not is_being_paused(core, run_id):
             return None
-        seen = core.try_out(run_id, "resume", reason, by, b"")
+        try:
+            seen = core.try_out(run_id, "resume", reason, by, b"")
+        except ConflictError as error:
+            if not is_being_paused(core, run_id):
+                continue  # it went on, or came to rest, in between
+            ends = [one.action for one in core.store.requests(run_id) if one.action in ("cancel", "quarantine")]
+            if ends:  # which is not so yet, but comes first
+                message = f"the run is paused{worked_on(core, core.row(run_id))}, and was asked to {ends[0]} it"
+                raise ConflictError(message, run=run_id, hint="wait for it") from error
+            raise
         request = core.store.request(run_id, "resume", by, reason, core.clock.now(), seen=seen)
     if wait and not await until_heard(core, run_id, request, timeout) and not is_being_paused(core, run_id):
         return None  # whoever takes hold of the run grants it
     return core.view(run_id)
 
 
-async def follow(core: Core, run_id: str, seq: int, listener: Listener | None, until: Until) -> Run:
-    """The run once it is at rest, or waits for the world, in another process.
+async def follow(core: Core, run_id: str, seq: int, listener: Listener | None, until: Until) -> Run | None:
+    """The run once it is at rest, or waits for the world, in another process; None if that process went before.
 
     Args:
         core: the engine.
@@ -88,9 +97,6 @@ async def follow(core: Core, run_id: str, seq: int, listener: Listener | None, u
         seq: the number of the last record that is known.
         listener: told those behind it on the way.
         until: what is waited for.
-
-    Raises:
-        ConflictError: `run.state`: nobody works on it any more.
     """
     waiting = asyncio.ensure_future(wait_for(core, run_id, until))
     try:
@@ -102,6 +108,8 @@ async def follow(core: Core, run_id: str, seq: int, listener: Listener | None, u
                     seq = record.seq
             if done:
                 return waiting.result()
+    except ConflictError:  # nobody works on it any more
+        return None
     finally:
         waiting.cancel()
 

@@ -135,7 +135,8 @@ def _unplaced(calls: Sequence[Call], states: Sequence[str]) -> list[str]:
             continue
         first = max((place for ended, place in placed if ended < call.begun), default=0)
         right = explaining(call)
-        if call.operation == "signal" and call.said == "run.state" and _is_asked_to_end(call, calls):
+        is_refused = call.operation in ("signal", "resume") and call.said == "run.state"
+        if is_refused and _is_asked_to_end(call, calls):
             right = _EXISTS
         place = next((at for at in range(first, len(states)) if states[at] in right), None)
         if place is None:
@@ -146,7 +147,7 @@ def _unplaced(calls: Sequence[Call], states: Sequence[str]) -> list[str]:
 
 
 def _is_asked_to_end(call: Call, calls: Sequence[Call]) -> bool:
-    """Whether a cancellation may wait for the run's owner, behind which no signal would be heard any more."""
+    """Whether a cancellation may wait for the run's owner, behind which nothing else would be heard any more."""
     return any(other.operation == "cancel" and other.begun < call.ended for other in calls)
 
 
@@ -157,6 +158,8 @@ def explaining(call: Call) -> frozenset[str]:
             call.operation, frozenset({call.said})
         )
     if call.said == "run.state":
+        if call.operation == "pause" and "running again" in call.text:  # somebody resumed it while that was waited for
+            return frozenset({"running"})
         return _REFUSES.get(call.operation, frozenset())
     return _KINDS.get(call.said, frozenset())
 

@@ -153,6 +153,19 @@ def test_the_answer_that_is_waited_for_has_been_heard(world: World) -> None:
     assert uncertain.paused.result(PATIENCE).owner is None
 
 
+def test_what_two_ask_for_is_done_once_and_what_ends_the_run_comes_first(pausing: Pausing) -> None:
+    pausing.second.resume("r", wait=False, by="one")
+    pausing.second.resume("r", wait=False, by="two")
+    pausing.second.cancel("r", wait=False)
+    with pytest.raises(ConflictError, match="was asked to cancel it") as caught:
+        pausing.second.resume("r")
+    assert caught.value.kind == "run.state"
+    pausing.look()
+    run = pausing.first.wait("r")
+    said = [event.data for event in pausing.first.events("r") if event.kind in ("run.resume", "run.note")]
+    assert (run.state, said) == ("cancelled", [{"by": "one"}])
+
+
 def test_who_waits_for_a_pause_is_told_if_somebody_resumes_it_first(pausing: Pausing) -> None:
     third = pausing.world.open()
     waiting = third.later("pause", "r")
