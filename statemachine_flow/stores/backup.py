@@ -142,10 +142,18 @@ def _copy_blobs(path: Path, target: Path, needed: AbstractSet[str]) -> None:
     source = BlobFolder(path.with_name(f"{path.name}.blobs"))
     blobs = BlobFolder(target.with_name(f"{target.name}.blobs"))
     for digest in sorted(source.digests() - blobs.digests()):
-        data = source.read(digest)
+        try:
+            data = source.read(digest)
+        except StoreError:
+            if source.has(digest):
+                raise
+            continue  # taken back meanwhile; what the copy needs is looked for below
         spill = blobs.open()
-        spill.write(data)
-        spill.finish()
+        try:
+            spill.write(data)
+            spill.finish()
+        finally:
+            spill.discard()
     for digest in sorted(needed):
         blobs.require(digest)
 
