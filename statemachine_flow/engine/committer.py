@@ -55,7 +55,7 @@ class Committer:
         unkept: large outputs that have to be kept before what follows from them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - what a commit needs
         self,
         store: Store,
         threads: ThreadExecutor,

@@ -23,6 +23,7 @@ from statemachine_flow.journal import Record, verified
 from statemachine_flow.stores.blobs import BlobFolder
 from statemachine_flow.stores.failures import store_error
 from statemachine_flow.stores.files import COMPANIONS, sync_file, sync_folder
+from statemachine_flow.stores.private import make_private
 from statemachine_flow.stores.queries import SQL
 from statemachine_flow.stores.schema import listed, name_store
 from statemachine_flow.stores.seal import add_seal, damaged_rows, seal_runs
@@ -50,6 +51,7 @@ def back_up(
     _require_free(path, target)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.new-")  # 0600 by contract
+        make_private(handle)
         os.close(handle)
         new = Path(name)
         try:

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Final, final
 
 from statemachine_flow.errors import StoreError
+from statemachine_flow.stores.private import FOLDER, make_folder, make_private
 
 if sys.platform != "win32":
     import fcntl
 
 #: What the system says where there is no room left for this user or this file.
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_PRIVATE: Final = 0o700
 #: How much is collected before it is written.
 _BUFFER: Final = 1 << 16
 #: How often the folder's lock is tried, which is held for the time of a rename, and seconds between.
@@ -46,8 +46,9 @@ class FolderSpill:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         with _errors_of(folder):
-            _make_private(folder)
-            handle, path = tempfile.mkstemp(dir=folder, prefix=".new-")  # 0600 by contract, whatever the umask
+            _make_own(folder)
+            handle, path = tempfile.mkstemp(dir=folder, prefix=".new-")  # 0600 by contract
+            make_private(handle)
         self._path = Path(path)
         self._file = os.fdopen(handle, "r+b", buffering=0)
         self._hash = hashlib.sha256()
@@ -172,9 +173,9 @@ def _identity(path: Path) -> _Identity:
     return found.st_dev, found.st_ino
 
 
-def _make_private(folder: Path) -> None:
+def _make_own(folder: Path) -> None:
     with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=_PRIVATE)
+        make_folder(folder)
     found = folder.lstat()
     if os.name != "posix":
         return
@@ -182,8 +183,8 @@ def _make_private(folder: Path) -> None:
         hint = "move it away; the blobs that are in it are needed in a folder of that name"
         raise StoreError(f"{folder} is no folder of your own", kind="store.unsafe_path", hint=hint)
     mode = stat.S_IMODE(found.st_mode)
-    if mode & ~_PRIVATE:
-        folder.chmod(mode & _PRIVATE)
+    if mode & ~FOLDER:
+        folder.chmod(mode & FOLDER)
 
 
 @final

@@ -90,6 +90,24 @@ def test_the_doctor_knows_the_store(smf: Smf, run_of: Callable[..., str], store:
     assert all(name in shown for name in facts)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
+def test_case_55_the_doctor_warns_of_files_that_others_may_read_and_who_writes_makes_them_private(
+    smf: Smf, run_of: Callable[..., str], store: Path
+) -> None:
+    run = run_of("good.toml")
+    assert "warning" not in smf("doctor").out
+    store.chmod(0o644)
+    warned = smf("doctor").out
+    facts = smf("doctor", "--json").json
+    assert smf("status", run).code == 0
+
+    assert facts["exposed"] == ["runs.db"]
+    assert "others may read or change runs.db; `chmod go-rwx` takes that away" in warned
+    assert store.stat().st_mode & 0o777 == 0o644  # who reads changes nothing
+    run_of("good.toml")
+    assert smf("doctor", "--json").json["exposed"] == []
+
+
 def test_a_lost_tail_is_told_by_every_command_and_can_be_accepted(
     smf: Smf, run_of: Callable[..., str], store: Path
 ) -> None:

@@ -72,11 +72,12 @@ def test_a_backup_holds_everything_and_is_one_private_file(path: Path, target: P
     assert {"backup.db", "backup.db.blobs"} <= set(names(target.parent))
 
 
+@pytest.mark.parametrize("umask", [0, 0o777])
 @posix
-def test_the_files_of_a_backup_are_private_and_no_other_is_left(path: Path, target: Path) -> None:
+def test_the_files_of_a_backup_are_private_and_no_other_is_left(path: Path, target: Path, umask: int) -> None:
     store = SqliteStore(path)
     store.commit([Author("r").new()])
-    before = os.umask(0)
+    before = os.umask(umask)
     try:
         store.backup(target)
     finally:

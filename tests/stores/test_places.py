@@ -101,8 +101,9 @@ def test_case_55_a_store_that_others_could_read_is_made_private(path: Path) -> N
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
-def test_case_55_the_mark_is_private_whatever_the_umask(path: Path) -> None:
-    before = os.umask(0)
+@pytest.mark.parametrize("umask", [0, 0o777])
+def test_case_55_the_mark_is_private_whatever_the_umask(path: Path, umask: int) -> None:
+    before = os.umask(umask)
     try:
         store = SqliteStore(path)
         store.commit([Author("r").new()])
