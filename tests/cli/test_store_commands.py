@@ -67,6 +67,35 @@ def test_a_list_shows_the_others_beside_a_damaged_run(smf: Smf, run_of: Callable
     assert smf("status", bad).code == 6
 
 
+LARGE = """
+dsl = "1"
+name = "large"
+[steps]
+small = { run = "true" }
+large = { run = "head -c 1048576 /dev/zero | tr '\\\\0' '\\\\n'", needs = ["small"] }
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="commands of POSIX")
+@pytest.mark.parametrize("how", ["altered", "missing"])
+def test_case_66_a_damaged_output_is_shown_at_its_step_and_is_exit_6(
+    smf: Smf, folder: Path, store: Path, how: str
+) -> None:
+    (folder / "large.toml").write_text(LARGE)
+    run = smf("run", "large.toml", "--json").json["run"]
+    assert smf("status", run).code == 0
+    (blob,) = store.with_name("runs.db.blobs").iterdir()
+    blob.write_bytes(b"other") if how == "altered" else blob.unlink()
+    shown, data, verified = smf("status", run), smf("status", run, "--json"), smf("verify", run)
+    (line,) = [line for line in shown.out.splitlines() if line.startswith("large ")]
+
+    assert (shown.code, data.code, verified.code) == (6, 6, 6)
+    assert f"its output is damaged: blob {blob.name} is missing or damaged" in line
+    assert shown.err.startswith(f"error[store.corrupt]: step large of run {run}: blob {blob.name}")
+    assert [name for name, step in data.json["steps"].items() if step["unreadable"]] == ["large"]
+    assert data.err == ""
+
+
 def test_a_backup_is_a_store(smf: Smf, run_of: Callable[..., str], folder: Path) -> None:
     run = run_of("good.toml")
     made, again = smf("backup", "copy.db", "--json"), smf("backup", "copy.db")
