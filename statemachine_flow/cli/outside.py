@@ -100,6 +100,7 @@ def tell(engine: Engine, run: Run, said: str, db: str | None, *, as_json: bool) 
     while top.parent is not None and not is_worked_on(top.owner):
         top = engine.get(top.parent[0])
     owned = is_worked_on(top.owner)
+    said = engine.redact(run.id, said)  # whoever said it may have named a secret
     if as_json:
         write(to_json({"run": run.id, "state": str(run.state), "said": said, "owned": owned}))
         return

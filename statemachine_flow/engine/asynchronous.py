@@ -497,6 +497,18 @@ class AsyncEngine(Operations):
 
     # --- the store
 
+    async def redact(self, run_id: str, text: str) -> str:
+        """A text as it may be shown or logged: without the secrets of a run, as far as they are known here.
+
+        Args:
+            run_id: the run.
+            text: what somebody said to it, for instance.
+
+        Raises:
+            NotFoundError: no such run.
+        """
+        return str(self._core.names_of(run_id).hide(text))
+
     async def verify(self, run_id: str | None = None) -> Verification:
         """Compute a run, or every run, again from its journal, and compare it with all that the store has of it.
 

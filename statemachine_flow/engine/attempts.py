@@ -22,7 +22,7 @@ from statemachine_flow.engine.commands import Abort, Launch
 from statemachine_flow.engine.decide import Decider
 from statemachine_flow.engine.outcome import Outcome, failed
 from statemachine_flow.engine.scope import RunNames
-from statemachine_flow.engine.unkept import UnkeptError, open_spill
+from statemachine_flow.engine.unkept import Blobs, Unkept, UnkeptError
 from statemachine_flow.engine.verify import verify_attempt
 from statemachine_flow.errors import SmfError
 from statemachine_flow.executors.orphans import mark_of
@@ -53,6 +53,7 @@ class Means(Protocol):
     agents: Agents
     owner: Owner
     stand_in: StandIn | None
+    unkept: Unkept
 
 
 class Work(Protocol):
@@ -70,8 +71,8 @@ class Work(Protocol):
     def transact(self, work: Callable[[Any], Outcome], report: Callable[[Outcome], None]) -> None:
         """Have an attempt done inside the transaction that keeps its result, and reported."""
 
-    def hear_late(self, path: str, outcome: Outcome) -> None:
-        """An attempt ended after the work did."""
+    def hear_late(self, path: str, outcome: Outcome) -> bool:
+        """An attempt ended after the work did; whether that is kept for people."""
 
     def goes_on(self) -> None:
         """Something is under way."""
@@ -127,20 +128,23 @@ class Attempts:
     def launch(self, launch: Launch) -> None:
         """Begin an attempt whose record is durable."""
         node = launch.node
+        is_transaction = getattr(node.step.verb, "transaction", False)
+        # What a transaction gave is kept with it or not at all: to hold it would be to hold everybody up.
+        blobs = Blobs(self._means.store, is_holding=not is_transaction)
         try:
-            attempt = self._attempt(node, launch.attempt)
+            attempt = self._attempt(node, launch.attempt, blobs)
         except SmfError as error:  # a secret is missing, or its idempotency key cannot be made
             outcome = failed(error)
             self._work.hear(lambda decider, now: decider.ended(node.path, launch.attempt, outcome, now))
             return
-        if getattr(node.step.verb, "transaction", False):
+        if is_transaction:
             names = self._work.decider.names(node)
             work = partial(run_in, planned=node.step, attempt=attempt, names=names)
             report = partial(self._report, launch)
-            self._work.transact(lambda connection: self._run_in(launch, work, connection), report)
+            self._work.transact(lambda connection: self._run_in(launch, work, connection, blobs), report)
             return
         # What one step sets in a context variable is nothing to the next; all begin with the starter's.
-        task = asyncio.get_running_loop().create_task(self._run(launch, attempt), context=self._context.copy())
+        task = asyncio.get_running_loop().create_task(self._run(launch, attempt, blobs), context=self._context.copy())
         before = self.alive.get(node.path)
         if before is not None and not before.context.stop_reason:  # a rewind gave it up at the same time
             self._stop(before, "cancel")
@@ -149,8 +153,13 @@ class Attempts:
         if node.step.timeout is not None:
             alive.timers.append(self._means.clock.call_later(node.step.timeout, lambda: self._time_out(alive)))
 
-    def _attempt(self, node: Node, number: int) -> Attempt:
+    def _attempt(self, node: Node, number: int, blobs: Blobs) -> Attempt:
         """What an attempt of a step may use.
+
+        Args:
+            node: the step.
+            number: of the attempt.
+            blobs: where its large outputs go.
 
         Raises:
             SmfError: a secret is missing, or its idempotency key cannot be made.
@@ -182,7 +191,7 @@ class Attempts:
             cwd=fold.created.cwd,
             env=means.env,
             grace=means.grace,
-            open_spill=partial(open_spill, means.store.open_blob),
+            open_spill=blobs.open,
             agents=means.agents,
             stand_in=means.stand_in,
             output_schema=step.output_schema,
@@ -190,25 +199,31 @@ class Attempts:
             redactor=names.redactor(tuple(names.known_secrets(node))) if names.has_secrets(node) else NO_SECRETS,
         )
 
-    async def _run(self, launch: Launch, attempt: Attempt) -> None:
+    async def _run(self, launch: Launch, attempt: Attempt, blobs: Blobs) -> None:
         names = self._work.decider.names(launch.node)
         try:
             outcome = await run_attempt(launch.node.step, attempt, names)
         except UnkeptError as unkept:
+            blobs.take_back()
             self._work.end(unkept.error)
             return
         if outcome is not None:
-            self._ended(launch, outcome)
+            self._ended(launch, outcome, blobs)
             return
         # If the loop is ending, this is never called, and the journal rightly says that the attempt is under way.
         itself = failed(asyncio.CancelledError("the step cancelled its own task"))
         asyncio.get_running_loop().call_later(_LOOP_END, self._ended, launch, itself)
 
-    def _run_in(self, launch: Launch, work: Callable[[Any], Outcome], connection: Any) -> Outcome:
+    def _run_in(self, launch: Launch, work: Callable[[Any], Outcome], connection: Any, blobs: Blobs) -> Outcome:
         """Do an attempt inside the store's transaction, unless it was given up since it was recorded."""
         step = self._work.fold.steps[launch.node.path]
-        is_current = (step.state, step.attempt) == ("running", launch.attempt)
-        return work(connection) if is_current else Outcome(status="aborted")
+        if (step.state, step.attempt) != ("running", launch.attempt):
+            return Outcome(status="aborted")
+        try:
+            return work(connection)
+        except UnkeptError:
+            blobs.take_back()
+            raise
 
     def _report(self, launch: Launch, outcome: Outcome) -> None:
         """An attempt that was done inside a transaction ended."""
@@ -228,7 +243,8 @@ class Attempts:
     async def _verified(self, node: Node) -> None:
         redactor = NO_SECRETS
         try:
-            attempt = self._attempt(node, self._work.fold.steps[node.path].attempt)
+            blobs = Blobs(self._means.store, is_holding=False)
+            attempt = self._attempt(node, self._work.fold.steps[node.path].attempt, blobs)
             redactor = attempt.redactor
             verdict = await verify_attempt(node.step, attempt, self._work.decider.names(node))
             outcome = self.as_completed(node, verdict.output) if verdict.as_ == "completed" else None
@@ -252,7 +268,8 @@ class Attempts:
         Raises:
             SmfError: that cannot be the step's output.
         """
-        attempt = self._attempt(node, self._work.fold.steps[node.path].attempt)
+        blobs = Blobs(self._means.store, is_holding=False)
+        attempt = self._attempt(node, self._work.fold.steps[node.path].attempt, blobs)
         verb = node.step.verb
         if not isinstance(verb, ExecutableVerb):
             raise SmfError(f"step '{node.path}' has no attempts", kind="internal")
@@ -261,28 +278,38 @@ class Attempts:
         except UnkeptError as unkept:
             raise unkept.error from unkept
 
-    def _ended(self, launch: Launch, outcome: Outcome) -> None:
+    def _ended(self, launch: Launch, outcome: Outcome, blobs: Blobs | None = None) -> None:
         path = launch.node.path
         alive = self.alive.get(path)
         if alive is None or alive.launch is not launch:
-            self._late(launch, outcome)
+            if not self._late(launch, outcome) and blobs is not None:
+                blobs.take_back()
             return
         del self.alive[path]
         _stop_timers(alive)
         if alive.own_timeout:
             late = timed_out(launch.node.step.timeout or 0, abandoned=outcome.abandoned)
             outcome = msgspec.structs.replace(late, usage=outcome.usage)
+        if blobs is not None and outcome.status == "completed":
+            self._means.unkept.hold(self._work.fold.id, blobs)
+        elif blobs is not None:
+            blobs.take_back()
         self._work.hear(lambda decider, now: decider.ended(path, launch.attempt, outcome, now))
 
-    def _late(self, launch: Launch, outcome: Outcome) -> None:
-        """An attempt ended that was given up before: the journal has its end already, and gets only a remark."""
+    def _late(self, launch: Launch, outcome: Outcome) -> bool:
+        """An attempt ended that was given up before: the journal has its end already, and gets only a remark.
+
+        Returns:
+            Whether what it gave is kept for people.
+        """
         if outcome.status == "aborted":
-            return
+            return False
         if self._work.finished.done():
-            self._work.hear_late(launch.node.path, outcome)
-        elif self._work.fold.state not in RUN_AT_REST:
+            return self._work.hear_late(launch.node.path, outcome)
+        if self._work.fold.state not in RUN_AT_REST:
             said = f"attempt {launch.attempt} of step '{launch.node.path}' {outcome.status} after it was given up"
             self._work.hear(lambda decider, now: decider.note(now, f"{said}: its result is dropped"))
+        return False
 
     def _time_out(self, alive: _Alive) -> None:
         if not alive.context.stop_reason:

@@ -14,7 +14,7 @@ import msgspec
 
 from statemachine_flow.engine.outcome import Outcome, failed
 from statemachine_flow.engine.patience import Patience
-from statemachine_flow.engine.unkept import UnkeptError
+from statemachine_flow.engine.unkept import Unkept, UnkeptError
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import ConflictError, SmfError
 from statemachine_flow.executors.thread import ThreadExecutor
@@ -31,6 +31,14 @@ class Transaction(msgspec.Struct):
     report: Callable[[Outcome], None]
 
 
+class _Blocked(msgspec.Struct):
+    """A run that goes nowhere until a large output of it is kept."""
+
+    patience: Patience
+    #: What it wants to do then.
+    transactions: list[Transaction]
+
+
 _Taken = tuple[Worker, NewRun | Write]
 
 
@@ -44,21 +52,25 @@ class Committer:
         is_busy: whether there are such attempts.
         reject: told each write that came too late, because its run has another owner.
         patience: how long a write that failed is tried again.
+        unkept: large outputs that have to be kept before what follows from them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - what a commit needs
         self,
         store: Store,
         threads: ThreadExecutor,
         is_busy: Callable[[], bool],
         reject: Callable[[Write], None],
         patience: Patience,
+        unkept: Unkept,
     ) -> None:
         self._store = store
         self._threads = threads
         self._is_busy = is_busy
         self._reject = reject
         self._patience = patience
+        self._unkept = unkept
+        self._blocked: dict[Worker, _Blocked] = {}
         self._changed: dict[Worker, None] = {}
         #: Attempts that are to be done inside a transaction of their own.
         self._transactions: list[Transaction] = []
@@ -74,6 +86,11 @@ class Committer:
         self._transactions.append(transaction)
         self._schedule()
 
+    def hurry(self) -> None:
+        """See `Patience.hurry`."""
+        for patience in (self._patience, *(blocked.patience for blocked in self._blocked.values())):
+            patience.hurry()
+
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
@@ -82,9 +99,13 @@ class Committer:
     def _flush(self) -> None:
         transactions, self._transactions = self._transactions, []
         for transaction in transactions:
-            self._transact(transaction)
+            if self._is_clear(transaction.worker):
+                self._transact(transaction)
+            elif transaction.worker in self._blocked:
+                self._blocked[transaction.worker].transactions.append(transaction)
         changed, self._changed = self._changed, {}
-        taken = [(worker, write) for worker in changed if (write := self._take(worker)) is not None]
+        free = [worker for worker in changed if self._is_clear(worker)]
+        taken = [(worker, write) for worker in free if (write := self._take(worker)) is not None]
         if not taken:
             self._scheduled = False
             self._again()
@@ -98,6 +119,33 @@ class Committer:
         batch = [write for _, write in taken]
         task = asyncio.get_running_loop().create_task(self._threads.run(lambda: self._store.commit(batch)))
         task.add_done_callback(lambda task: self._kept(taken, task.result))
+
+    def _is_clear(self, worker: Worker) -> bool:
+        """Whether all is kept that a worker's next write names; what is not is tried, and if that fails held."""
+        if worker in self._blocked:
+            return False
+        return not self._unkept.is_holding(worker.fold.id) or self._clear(worker, self._patience.another())
+
+    def _clear(self, worker: Worker, patience: Patience) -> bool:
+        blocked = self._blocked.pop(worker, None) or _Blocked(patience, [])
+        try:
+            self._unkept.keep(worker.fold.id)
+        except SmfError as error:
+            if patience.hold(error, lambda: self._clear_again(worker, patience)):
+                self._blocked[worker] = blocked
+            else:
+                self._lose([worker], error)
+            return False
+        patience.over()
+        for transaction in blocked.transactions:
+            self.transact(transaction)
+        return True
+
+    def _clear_again(self, worker: Worker, patience: Patience) -> None:
+        if worker.is_over:  # it was lost meanwhile, and what was held with it
+            del self._blocked[worker]
+        elif self._clear(worker, patience):
+            self.changed(worker)
 
     def _take(self, worker: Worker) -> NewRun | Write | None:
         """The worker's next write; a bug in one run must not keep the others from being written."""

@@ -24,6 +24,7 @@ from statemachine_flow.engine.ownership import Ownership, let_go, what_left
 from statemachine_flow.engine.patience import Patience
 from statemachine_flow.engine.rows import new_row
 from statemachine_flow.engine.scope import RunNames
+from statemachine_flow.engine.unkept import Unkept
 from statemachine_flow.engine.view import Run, view_of
 from statemachine_flow.engine.watch import Watch
 from statemachine_flow.engine.worker import Worker
@@ -105,7 +106,9 @@ class Core:
         self._rng = rng
         self._poison_after = poison_after
         self._patience = Patience(store, clock, write_timeout)
-        self._committer = Committer(store, self.threads, self._is_busy, self.ownership.reject, self._patience)
+        self.unkept = Unkept(store)
+        reject = self.ownership.reject
+        self._committer = Committer(store, self.threads, self._is_busy, reject, self._patience, self.unkept)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closing = False
 
@@ -119,6 +122,7 @@ class Core:
         """See `worker.Host.done`."""
         if self.workers.get(worker.fold.id) is worker:
             del self.workers[worker.fold.id]
+            self.unkept.drop(worker.fold.id)
             self.children.left(worker)
             self.idles(worker)
             if worker.fold.state in RUN.terminal:
@@ -325,7 +329,7 @@ class Core:
         return self._names(*self.load(self.row(run_id)))
 
     def _names(self, plan: Plan, fold: RunFold) -> RunNames:
-        return RunNames(plan, fold, self.store, self.env, self.secrets)
+        return RunNames(plan, fold, self.unkept, self.env, self.secrets)
 
     def _decider(self, plan: Plan, fold: RunFold) -> Decider:
         return Decider(plan, fold, self._names(plan, fold), self._rng, max_records=self._max_records)
@@ -360,7 +364,7 @@ class Core:
             let_go(worker)
         waiting = [worker.finished for worker in self.workers.values()]
         if waiting:
-            self._patience.hurry()
+            self._committer.hurry()
             await asyncio.wait(waiting)
         self.watch.end()
         self.threads.close()

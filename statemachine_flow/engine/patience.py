@@ -20,7 +20,9 @@ WRITE_TIMEOUT: Final = 10.0
 
 _LOGGER: Final = logging.getLogger("statemachine_flow.engine")
 #: Kinds of errors that may be over in a moment.
-_PASSING: Final = frozenset({"store.full", "store.io", "store.busy"})
+PASSING: Final = frozenset({"store.full", "store.io", "store.busy"})
+#: True of a result, and of a mere decision as well.
+_HELD: Final = "%s; what could not be written is held, and tried again for %g s; nothing begins that follows from it"
 #: Seconds until the first retry, and between later ones at most; each is twice as long as the one before.
 _FIRST, _LONGEST = 0.05, 1.0
 
@@ -60,7 +62,7 @@ class Patience:
             if self._seconds <= 0 or not self._may_pass(error):
                 return False
             self._since = now
-            _LOGGER.warning("%s; what has finished is held, and tried again for %g s", error.message, self._seconds)
+            _LOGGER.warning(_HELD, error.message, self._seconds)
         elif now - self._since >= self._seconds or not self._may_pass(error):
             self.over()
             return False
@@ -72,6 +74,10 @@ class Patience:
     def over(self) -> None:
         """The write was kept, or given up."""
         self._since, self._delay = None, _FIRST
+
+    def another(self) -> Patience:
+        """The same for another write."""
+        return Patience(self._store, self._clock, self._seconds)
 
     def hurry(self) -> None:
         """The engine closes: what is held gets one more chance, at once, and nothing waits any more."""
@@ -87,7 +93,7 @@ class Patience:
 
     def _may_pass(self, error: SmfError) -> bool:
         """Whether waiting can help: not if the store has let go of a file that cannot be trusted any more."""
-        if error.kind not in _PASSING:
+        if error.kind not in PASSING:
             return False
         try:
             self._store.version()

@@ -6,14 +6,13 @@ The result of a group or loop is kept once, in the steps that made it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, final
+from typing import Any, Final, Protocol, final
 
 import msgspec
 
 from statemachine_flow.journal import RunFold, StepFold
 from statemachine_flow.plan import PlannedStep
 from statemachine_flow.plan.nodes import item_path
-from statemachine_flow.stores.base import Store
 from statemachine_flow.values import decode_value
 
 #: Bytes that the values a run keeps decoded take encoded; decoded they take several times as much.
@@ -21,6 +20,13 @@ _KEPT_BYTES: Final = 1 << 22
 
 #: The step, the attempt that made it, and which of its values; the run's own begin with "", which is no step.
 _Key = tuple[str, int, str]
+
+
+class BlobSource(Protocol):
+    """Where large outputs are: a store, or what stands before one."""
+
+    def blob(self, digest: str) -> bytes:
+        """See `Store.blob`."""
 
 
 @final
@@ -65,7 +71,7 @@ class Results:
         decoded: keeps what was read.
     """
 
-    def __init__(self, fold: RunFold, store: Store, decoded: Decoded | None = None) -> None:
+    def __init__(self, fold: RunFold, store: BlobSource, decoded: Decoded | None = None) -> None:
         self._fold = fold
         self._store = store
         self._decoded = decoded or Decoded()

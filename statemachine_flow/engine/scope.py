@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, final
 
-from statemachine_flow.engine.results import Decoded, Results
+from statemachine_flow.engine.results import BlobSource, Decoded, Results
 from statemachine_flow.errors import ExpressionError, StepError
 from statemachine_flow.journal import RunFold, StepFold
 from statemachine_flow.plan import Level, Node, Plan, PlannedStep, Scope
 from statemachine_flow.secrets import Redactor, SecretSource
-from statemachine_flow.stores.base import Store
 from statemachine_flow.values import decode_value, encode_value
 
 _INPUTS: Final = ("", 0, "inputs")
@@ -30,7 +29,7 @@ class RunNames:
     """
 
     def __init__(
-        self, plan: Plan, fold: RunFold, store: Store, env: Mapping[str, str], secrets: SecretSource | None = None
+        self, plan: Plan, fold: RunFold, store: BlobSource, env: Mapping[str, str], secrets: SecretSource | None = None
     ) -> None:
         self._plan = plan
         self._fold = fold

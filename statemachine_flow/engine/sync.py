@@ -260,6 +260,10 @@ class Engine(SyncOperations):
         """See `AsyncEngine.find`."""
         return self._call(lambda engine: engine.find(name))
 
+    def redact(self, run_id: str, text: str) -> str:
+        """See `AsyncEngine.redact`."""
+        return self._call(lambda engine: engine.redact(run_id, text))
+
     # --- the store
 
     def verify(self, run_id: str | None = None) -> Verification:

@@ -12,6 +12,7 @@ import attrs
 import msgspec
 
 from statemachine_flow.engine.results import Results
+from statemachine_flow.errors import StoreError
 from statemachine_flow.journal import ABSENT, Data, ErrorInfo, Forked, Record, RunFold, StepFold, Usage
 from statemachine_flow.lifecycle import RUN, RUN_AT_REST, RunState, StepState
 from statemachine_flow.plan import Level, Plan, PlannedStep
@@ -66,6 +67,17 @@ class StepView:
         if self.state != StepState.COMPLETED or not self._planned.step.outputs:
             return {}
         return self._results.outputs(self._planned, self._fold, is_loop=self._is_loop)
+
+    @cached_property
+    def damage(self) -> str:
+        """What is wrong with its large output, which its journal names and does not hold; "" for nothing."""
+        if self._fold.blob is None:
+            return ""
+        try:
+            _ = self.output
+        except StoreError as error:
+            return error.message
+        return ""
 
     @property
     def event(self) -> str | None:

@@ -319,15 +319,19 @@ class Worker:
         except BaseException as error:  # noqa: BLE001 - a bug must not leave callers waiting for ever
             self.end(SmfError(f"the run is lost: {type(error).__name__}: {error}", kind="internal", run=self.fold.id))
 
-    def hear_late(self, path: str, outcome: Outcome) -> None:
+    def hear_late(self, path: str, outcome: Outcome) -> bool:
         """An attempt ended after the work did; if another owner has the run now, people may want to know what it gave.
 
         Args:
             path: of its step.
             outcome: how it ended by itself.
+
+        Returns:
+            Whether it is kept for them.
         """
         if self.is_fenced:
             self.host.reject(late_write(self.fold.id, self.epoch, path, outcome, self.host.clock.now()))
+        return self.is_fenced
 
     def go_on(self, by: str | None, reason: str) -> None:
         """See `asked.Target.go_on`."""

@@ -12,7 +12,7 @@ import errno
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Set as AbstractSet
+from collections.abc import Callable, Iterator, Set as AbstractSet
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +20,10 @@ import apsw
 
 from statemachine_flow.errors import StoreError
 from statemachine_flow.journal import Record, verified
-from statemachine_flow.stores.blobs import BlobFolder
+from statemachine_flow.stores.blobs import BlobFolder, FolderSpill
 from statemachine_flow.stores.failures import store_error
 from statemachine_flow.stores.files import COMPANIONS, sync_file, sync_folder
+from statemachine_flow.stores.private import make_private
 from statemachine_flow.stores.queries import SQL
 from statemachine_flow.stores.schema import listed, name_store
 from statemachine_flow.stores.seal import add_seal, damaged_rows, seal_runs
@@ -50,19 +51,30 @@ def back_up(
     _require_free(path, target)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.new-")  # 0600 by contract
+        make_private(handle)
         os.close(handle)
         new = Path(name)
         try:
-            _copy_blobs(path, target, _copy(path, new, prepare))
-            sync_file(new)
-            _give_name(new, target)
-            sync_folder(target.parent)
+            needed = _copy(path, new, target, prepare)
+            with _copied_blobs(path, target, needed):
+                sync_file(new)
+                _give_name(new, target)
+                sync_folder(target.parent)
         finally:
             for suffix in ("", *COMPANIONS):
                 with contextlib.suppress(OSError):
                     Path(f"{new}{suffix}").unlink()
     except (apsw.Error, OSError, UnicodeDecodeError) as error:
-        raise store_error(error, f"backup of {path} to {target}") from error
+        raise _without_run(store_error(error, f"backup of {path} to {target}")) from error
+    except StoreError as error:
+        raise _without_run(error) from error
+
+
+def _without_run(error: StoreError) -> StoreError:
+    """The error with a hint that fits a backup: there is no run to be resumed."""
+    if error.kind != "store.full":
+        return error
+    return StoreError(error.message, kind=error.kind, hint="free some space, or copy it to another disk")
 
 
 def make_independent(copy: apsw.Connection) -> set[str]:
@@ -102,7 +114,9 @@ def _require_free(path: Path, target: Path) -> None:
         )
 
 
-def _copy(path: Path, new: Path, prepare: Callable[[apsw.Connection], AbstractSet[str]]) -> AbstractSet[str]:
+def _copy(
+    path: Path, new: Path, target: Path, prepare: Callable[[apsw.Connection], AbstractSet[str]]
+) -> AbstractSet[str]:
     with (
         contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as source,
         contextlib.closing(apsw.Connection(str(new))) as copy,
@@ -117,7 +131,7 @@ def _copy(path: Path, new: Path, prepare: Callable[[apsw.Connection], AbstractSe
             needed = prepare(copy)
             require_whole(copy, path)
         except apsw.Error as error:
-            raise store_error(error, f"backup of {path}", copy.system_errno) from error
+            raise store_error(error, f"backup of {path} to {target}", copy.system_errno) from error
     return needed
 
 
@@ -137,17 +151,35 @@ def require_whole(connection: apsw.Connection, path: Path) -> None:
         raise StoreError(f"{path} is damaged: {found[0]}", kind="store.corrupt", hint="`smf verify` says more")
 
 
-def _copy_blobs(path: Path, target: Path, needed: AbstractSet[str]) -> None:
-    """Every blob that the copy names is there: it was durable before the commit that names it."""
+@contextlib.contextmanager
+def _copied_blobs(path: Path, target: Path, needed: AbstractSet[str]) -> Iterator[None]:
+    """Every blob that the copy names is there, for it was durable before the commit that names it; or none stays."""
     source = BlobFolder(path.with_name(f"{path.name}.blobs"))
-    blobs = BlobFolder(target.with_name(f"{target.name}.blobs"))
-    for digest in sorted(source.digests() - blobs.digests()):
-        data = source.read(digest)
-        spill = blobs.open()
-        spill.write(data)
-        spill.finish()
-    for digest in sorted(needed):
-        blobs.require(digest)
+    folder = target.with_name(f"{target.name}.blobs")
+    is_new, blobs, copied = not folder.exists(), BlobFolder(folder), list[FolderSpill]()
+    try:
+        for digest in sorted(source.digests() - blobs.digests()):
+            try:
+                data = source.read(digest)
+            except StoreError:
+                if source.has(digest):
+                    raise
+                continue  # taken back meanwhile; what the copy needs is looked for below
+            spill = blobs.open()
+            copied.append(spill)
+            spill.write(data)
+            spill.finish()
+        for digest in sorted(needed):
+            blobs.require(digest)
+        yield
+    except BaseException:
+        for spill in copied:
+            spill.discard()
+            spill.take_back()
+        if is_new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _give_name(new: Path, target: Path) -> None:

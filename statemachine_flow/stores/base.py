@@ -18,6 +18,7 @@ from statemachine_flow.journal import Record
 
 __all__ = [
     "Beat",
+    "BlobSpill",
     "NewRun",
     "Owner",
     "Rejected",
@@ -223,6 +224,22 @@ def damaged_row(run_id: str, damage: str) -> RunRow:
     )
 
 
+class BlobSpill(Spill, Protocol):
+    """A blob of a store being written."""
+
+    def taken(self) -> bytes:
+        """What it was given, after a call of it failed and before it is discarded.
+
+        Raises:
+            StoreError: `store.io`: that is not known any more.
+        """
+        ...
+
+    def take_back(self) -> None:
+        """Remove the blob again, after `finish` and before anything names it, unless somebody else has it as well."""
+        ...
+
+
 class Store(Protocol):
     """The contract. Methods may be called from any thread, one at a time; every error is a `StoreError`.
 
@@ -362,7 +379,7 @@ class Store(Protocol):
         """A number that changes when another process wrote; cheap enough to ask twice a second."""
         ...
 
-    def open_blob(self) -> Spill:
+    def open_blob(self) -> BlobSpill:
         """Begin a blob; what its `finish` returns is its digest, and then it is durable."""
         ...
 

@@ -7,78 +7,175 @@ import errno
 import hashlib
 import os
 import stat
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, final
 
 from statemachine_flow.errors import StoreError
+from statemachine_flow.stores.private import FOLDER, make_folder, make_private
+
+if sys.platform != "win32":
+    import fcntl
 
 #: What the system says where there is no room left for this user or this file.
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_PRIVATE: Final = 0o700
+#: How much is collected before it is written.
+_BUFFER: Final = 1 << 16
+#: How often the folder's lock is tried, which is held for the time of a rename, and seconds between.
+_TRIES, _MOMENT = 100, 0.005
+
+#: Device and number of a file.
+_Identity = tuple[int, int]
 
 
 @final
 class FolderSpill:
-    """A blob being written to a temporary file of the folder; see `Spill`. A call that fails discards it.
+    """A blob being written to a temporary file of the folder; see `BlobSpill`. A call that fails leaves no file.
 
     Args:
         folder: made if absent, private to its owner.
 
     Raises:
         StoreError: `store.full`, `store.io`, from here and from `write` and `finish`; `store.unsafe_path` for a link, a
-            file, or a folder of somebody else.
+            file, or a folder of somebody else; `store.busy` from `finish`.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         with _errors_of(folder):
-            _make_private(folder)
-            handle, path = tempfile.mkstemp(dir=folder, prefix=".new-")  # 0600 by contract, whatever the umask
+            _make_own(folder)
+            handle, path = tempfile.mkstemp(dir=folder, prefix=".new-")  # 0600 by contract
+            make_private(handle)
         self._path = Path(path)
-        self._file = os.fdopen(handle, "wb")
+        self._file = os.fdopen(handle, "r+b", buffering=0)
         self._hash = hashlib.sha256()
+        #: What is not in the file yet. A buffer of Python's would not give back what it could not write.
+        self._rest = bytearray()
+        #: What the blob is called, and which file it is, if there was none of that name.
+        self._new: tuple[Path, _Identity] | None = None
 
     def write(self, data: bytes) -> None:
         """See `Spill.write`."""
         self._hash.update(data)
-        with self._kept_or_discarded():
-            self._file.write(data)
+        self._rest += data
+        if len(self._rest) >= _BUFFER:
+            with self._kept_or_discarded():
+                self._flush()
+
+    def _flush(self) -> None:
+        written, size = 0, len(self._rest)
+        try:
+            with memoryview(self._rest) as view:
+                while written < size:
+                    written += self._file.write(view[written:]) or 0
+        finally:
+            del self._rest[:written]
 
     def finish(self) -> str:
         """See `Spill.finish`: the name appears only when the content is on disk."""
         digest = self._hash.hexdigest()
+        place = self._folder / digest
         with self._kept_or_discarded():
-            self._file.flush()
+            self._flush()
             os.fsync(self._file.fileno())
-            self._file.close()
-            self._path.replace(self._folder / digest)
+            with _locked(self._folder) as is_locked:
+                is_new = is_locked and not os.path.lexists(place)
+                if os.name == "nt":  # which renames no open file
+                    self._file.close()
+                self._path.replace(place)
+                if is_new:
+                    self._new = place, _identity(place)
+        self._file.close()
         _sync_folder(self._folder)
         return digest
 
     def discard(self) -> None:
         """See `Spill.discard`; calling it again, or after `finish`, does nothing."""
-        # Closing writes what is still in the buffer, which fails again where a write failed; it closes all the same.
         with contextlib.suppress(OSError):
             self._file.close()
         # A file that cannot be removed is litter; raising here would hide why it is not wanted.
         with contextlib.suppress(OSError):
             self._path.unlink()
 
+    def taken(self) -> bytes:
+        """See `BlobSpill.taken`: read back from the file, which is there without its name until it is closed."""
+        data = b""
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
+            self._file.seek(0)
+            data = self._file.readall() + bytes(self._rest)
+        if hashlib.sha256(data).digest() != self._hash.digest():
+            raise StoreError(f"{self._folder}: what was written of a blob cannot be read back", kind="store.io")
+        return data
+
+    def take_back(self) -> None:
+        """See `BlobSpill.take_back`."""
+        if self._new is None:
+            return
+        place, identity = self._new
+        # Whoever came to the same content has put a file of their own in its place, under this lock.
+        with contextlib.suppress(OSError, StoreError), _locked(self._folder) as is_locked:
+            if is_locked and _identity(place) == identity:
+                place.unlink()
+
     @contextlib.contextmanager
     def _kept_or_discarded(self) -> Iterator[None]:
         try:
             with _errors_of(self._folder):
                 yield
+        except StoreError:
+            # Open, so that `taken` may read it; its room is free as soon as it is closed.
+            try:
+                self._path.unlink()
+            except OSError:
+                self.discard()
+            raise
         except BaseException:
             self.discard()
             raise
 
 
-def _make_private(folder: Path) -> None:
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Names appear in a folder, and blobs are taken back, one at a time; whether that is so on this system.
+
+    Raises:
+        StoreError: `store.busy`: another process does so all the time, or was stopped while it did.
+    """
+    if sys.platform == "win32":
+        yield False
+    else:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            yield _lock(handle, folder)
+        finally:
+            os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> bool:
+    if sys.platform != "win32":
+        for _ in range(_TRIES):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_MOMENT)
+            except OSError:
+                return False  # a file system without locks
+            else:
+                return True
+    raise StoreError(f"{folder} is locked by another process", kind="store.busy")
+
+
+def _identity(path: Path) -> _Identity:
+    found = path.lstat()
+    return found.st_dev, found.st_ino
+
+
+def _make_own(folder: Path) -> None:
     with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=_PRIVATE)
+        make_folder(folder)
     found = folder.lstat()
     if os.name != "posix":
         return
@@ -86,8 +183,8 @@ def _make_private(folder: Path) -> None:
         hint = "move it away; the blobs that are in it are needed in a folder of that name"
         raise StoreError(f"{folder} is no folder of your own", kind="store.unsafe_path", hint=hint)
     mode = stat.S_IMODE(found.st_mode)
-    if mode & ~_PRIVATE:
-        folder.chmod(mode & _PRIVATE)
+    if mode & ~FOLDER:
+        folder.chmod(mode & FOLDER)
 
 
 @final
@@ -117,6 +214,10 @@ class BlobFolder:
                 if hashlib.sha256(data).hexdigest() == digest:
                     return data
         raise _damaged(digest)
+
+    def has(self, digest: str) -> bool:
+        """Whether there is something of that name; a blob that nobody needs may be taken back at any time."""
+        return os.path.lexists(self._folder / digest)
 
     def require(self, digest: str) -> None:
         """Refuse to do without a blob.
@@ -154,11 +255,13 @@ def _damaged(digest: str) -> StoreError:
 
 @final
 class MemorySpill:
-    """A blob being written to memory; see `Spill`."""
+    """A blob being written to memory; see `BlobSpill`."""
 
     def __init__(self, blobs: dict[str, bytes]) -> None:
         self._blobs = blobs
         self._data = bytearray()
+        #: Its name and content, if there was none of that name.
+        self._new: tuple[str, bytes] | None = None
 
     def write(self, data: bytes) -> None:
         """See `Spill.write`."""
@@ -167,12 +270,24 @@ class MemorySpill:
     def finish(self) -> str:
         """See `Spill.finish`."""
         digest = hashlib.sha256(self._data).hexdigest()
-        self._blobs[digest] = bytes(self._data)
+        is_new = digest not in self._blobs
+        data = self._blobs[digest] = bytes(self._data)
+        if is_new:
+            self._new = digest, data
         return digest
 
     def discard(self) -> None:
         """See `Spill.discard`."""
         self._data.clear()
+
+    def taken(self) -> bytes:
+        """See `BlobSpill.taken`."""
+        return bytes(self._data)
+
+    def take_back(self) -> None:
+        """See `BlobSpill.take_back`."""
+        if self._new is not None and self._blobs.get(self._new[0]) is self._new[1]:
+            del self._blobs[self._new[0]]
 
 
 @contextlib.contextmanager

@@ -42,7 +42,8 @@ def _blobs(blobs: BlobFolder) -> Iterator[str]:
         try:
             blobs.read(digest)
         except StoreError as error:
-            yield error.message
+            if blobs.has(digest):
+                yield error.message
 
 
 def _texts_of(look: Callable[[], Iterator[str]]) -> list[str]:

@@ -33,6 +33,7 @@ from statemachine_flow.stores.migrations import migrate, require_old
 from statemachine_flow.stores.presence import Presence, identity_of
 from statemachine_flow.stores.schema import make_tables, require_own_schema
 from statemachine_flow.stores.seal import add_seal
+from statemachine_flow.stores.unwritable import needs_migration, unwritable
 
 #: How often the log of a new file is tried to be switched on while others do the same.
 _ATTEMPTS: Final = 100
@@ -99,6 +100,8 @@ class Database:
         except (apsw.Error, UnicodeDecodeError) as error:
             translated = self._translated(error)
             self.close()
+            if isinstance(error, apsw.Error):
+                translated = unwritable(path, error, readonly=readonly) or translated
             raise translated from error
         except BaseException:
             self.close()
@@ -172,11 +175,7 @@ class Database:
         connection = self._usable()
         if readonly:
             require_old(connection, self.path, version)
-            raise StoreError(
-                f"{self.path} was written by an older version (schema {version}, this one reads {SCHEMA_VERSION})",
-                kind="store.needs_migration",
-                hint="`smf doctor --migrate` brings it up to date, and keeps a backup",
-            )
+            raise needs_migration(self.path, version)
         # Neither can be set inside a transaction. References to a table that steps aside are to mean the new one.
         self.run("PRAGMA foreign_keys = OFF")
         self.run("PRAGMA legacy_alter_table = ON")

@@ -12,6 +12,7 @@ from typing import Final
 import apsw
 
 from statemachine_flow.errors import StoreError
+from statemachine_flow.stores.private import FILE, make_folder, make_private
 
 #: What stands behind the name of a store in the names of the files beside it: SQLite's log and shared memory, the mark.
 COMPANIONS: Final = ("-wal", "-shm", "-mark", "-journal")
@@ -100,10 +101,12 @@ def _prepare(path: Path, *, create: bool) -> bool:
     if create:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
         try:
-            os.close(os.open(path, flags, 0o600))
+            handle = os.open(path, flags, FILE)
         except FileExistsError:
             pass  # the usual case: the check below looks at what is there
         else:
+            make_private(handle)
+            os.close(handle)
             Path(f"{path}-mark").unlink(missing_ok=True)  # of a store that somebody removed
             return True
     if _require_regular(path, private=create).st_size == 1:  # SQLite takes that for an empty file
@@ -135,7 +138,7 @@ def _require_regular(path: Path, *, private: bool) -> os.stat_result:
     if what is not None:
         raise StoreError(f"{path} is {what}", kind="store.unsafe_path", hint="name a file of your own, by its own name")
     if private and os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
-        path.chmod(0o600)
+        path.chmod(FILE)
     return found
 
 
@@ -143,4 +146,4 @@ def _make_folder(folder: Path) -> None:
     """`Path.mkdir` would make the folders above it with the mode the umask leaves."""
     if not folder.is_dir():
         _make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_folder(folder, exist_ok=True)

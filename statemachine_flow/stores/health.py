@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from pathlib import Path
@@ -25,6 +26,7 @@ def health(database: Database) -> dict[str, Any]:
     """
     path = database.path
     files = [path, *(Path(f"{path}{suffix}") for suffix in COMPANIONS), path.with_name(f"{path.name}.blobs")]
+    modes = {file: stat.S_IMODE(file.stat().st_mode) for file in files if file.exists()}
     runs = database.read(SQL["extents"], ())
     owners = database.read(SQL["owners"], ())
     return {
@@ -37,7 +39,8 @@ def health(database: Database) -> dict[str, Any]:
         "free_bytes": shutil.disk_usage(path.parent).free,
         "file_bytes": _size(path),
         "log_bytes": _size(Path(f"{path}-wal")),
-        "modes": {file.name: f"{stat.S_IMODE(file.stat().st_mode):04o}" for file in files if file.exists()},
+        "modes": {file.name: f"{mode:04o}" for file, mode in modes.items()},
+        "exposed": [file.name for file, mode in modes.items() if os.name == "posix" and mode & 0o077],
         "runs": len(runs),
         "damaged_rows": sum(not is_whole for *_, is_whole in runs),
         "owners": [{"run": str(run_id), "owner": str(owner)} for run_id, owner in owners],

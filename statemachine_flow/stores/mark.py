@@ -24,6 +24,7 @@ from typing import Final, final
 import attrs
 
 from statemachine_flow.stores.failures import store_error
+from statemachine_flow.stores.private import FILE, make_private
 
 #: A slot: these words, the store's id, these numbers, and a checksum of it all.
 _MAGIC: Final = b"smfmark1"
@@ -109,7 +110,9 @@ class Mark:
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0), 0o600)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0), FILE)
+    make_private(file)
+    return file
 
 
 def _seek_and_write(file: int, data: bytes, place: int) -> int:

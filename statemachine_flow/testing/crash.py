@@ -16,6 +16,7 @@ from statemachine_flow.engine.owner import retire
 from statemachine_flow.journal import Record
 from statemachine_flow.stores.base import (
     Beat,
+    BlobSpill,
     NewRun,
     Owner,
     Rejected,
@@ -23,7 +24,6 @@ from statemachine_flow.stores.base import (
     RunFilter,
     RunRow,
     Seen,
-    Spill,
     Store,
     Write,
 )
@@ -163,7 +163,7 @@ class CrashStore:
         ask = functools.partial(self.inner.request, run_id, action, by, reason, at, data, seen=seen)
         return self._write(f"request {action}", ask)
 
-    def open_blob(self) -> Spill:
+    def open_blob(self) -> BlobSpill:
         """See `Store.open_blob`; a blob without a record that names it is nothing, so it is no point to die at."""
         return self.alive().open_blob()
 

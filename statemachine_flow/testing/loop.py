@@ -258,5 +258,6 @@ def running_loop() -> VirtualLoop:
     """
     loop = asyncio.get_running_loop()
     if not isinstance(loop, VirtualLoop):
-        raise Stuck("a virtual clock is used on a loop of another clock", hint="use `clock.run` or `clock.loop()`")
+        hint = "use `clock.run` or `clock.loop()`, and an engine with `stand_in=Player(...)` whose bodies need threads"
+        raise Stuck("a virtual clock is used on a loop of another clock", hint=hint)
     return loop

@@ -22,6 +22,7 @@ from statemachine_flow.steps.call import Call
 from statemachine_flow.steps.parameters import shape_of
 from statemachine_flow.steps.run import Run
 from statemachine_flow.stores.base import Store
+from statemachine_flow.testing.fits import written
 from statemachine_flow.testing.loop import running_loop
 from statemachine_flow.testing.outcomes import BodyOutcome, Decide, Exit, Fail, Found, Outcome, Return, Signal
 from statemachine_flow.testing.script import Script
@@ -204,21 +205,19 @@ def _said(outcome: BodyOutcome, verb: ExecutableVerb) -> Any:
     if isinstance(outcome, Fail):
         raise outcome.error()
     if isinstance(verb, Run):
-        return _written(outcome, verb)
+        return _output_of(outcome, verb)
     return outcome.value if isinstance(outcome, Return) else None
 
 
-def _written(outcome: Return | Exit, verb: Run) -> dict[str, Any]:
+def _output_of(outcome: Return | Exit, verb: Run) -> Mapping[str, Any]:
     """The output of a command that was not started.
 
     Raises:
         StepError: its status is none that the step allows.
     """
-    if isinstance(outcome, Return):
-        given = outcome.value if isinstance(outcome.value, Mapping) else {"stdout": outcome.value or ""}
-        return {"stdout": "", "stderr": "", "exit_code": 0, **given}
-    if outcome.status not in verb.allow_exit:
-        argv = shell_argv(verb.run) if isinstance(verb.run, str) else verb.run
-        result = CommandResult(exit_code=outcome.status, stdout=outcome.stdout, stderr=outcome.stderr)
-        raise exit_error(Command(argv=argv, cwd="", env={}), result)
-    return {"stdout": outcome.stdout, "stderr": outcome.stderr, "exit_code": outcome.status}
+    if (output := written(outcome, verb)) is not None:
+        return output
+    failed = cast(Exit, outcome)  # what a command returns is always allowed
+    argv = shell_argv(verb.run) if isinstance(verb.run, str) else verb.run
+    result = CommandResult(exit_code=failed.status, stdout=failed.stdout, stderr=failed.stderr)
+    raise exit_error(Command(argv=argv, cwd="", env={}), result)

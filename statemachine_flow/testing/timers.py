@@ -105,7 +105,10 @@ class Timers:
         """
         self._turns += 1
         if not self._set or self._turns > _PATIENCE:
-            hint = "a body that never ends needs a `timeout`; a wait for the world somebody who answers"
+            hint = (
+                "a body that never ends needs a `timeout`, a wait for the world somebody who answers, a body in a "
+                "thread or process of its own an engine with `stand_in=Player(...)`"
+            )
             raise Stuck("something is awaited that nothing will bring", hint=hint)
         return max(0.0, self._set[0][0] - self._clock.monotonic())
 

@@ -6,10 +6,21 @@ import re
 from typing import Final
 from xml.sax.saxutils import escape
 
-#: What could drive a terminal or reorder a line: C0, DEL and C1 controls, line separators, marks and overrides of
-#: direction, and halves of surrogate pairs.
-_UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+#: What could drive a terminal or reorder a line, and what nobody sees, by which two names could look the same: C0, DEL
+#: and C1 controls, line separators, halves of surrogate pairs, fillers, and all that Unicode has for formatting (Cf).
+_HIDDEN: Final = (
+    "\x00-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180e"
+    "\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_JOINERS: Final = "\u200c\u200d"
+_UNSAFE: Final = re.compile(f"[{_HIDDEN}{_JOINERS}]")
 _UNSAFE_IN_LINES: Final = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+#: What joiners may stand between, letters of the scripts and pictures that they are there for: Persian and Hindi are
+#: misspelt without them, and a family falls apart. Elsewhere they are as invisible as all the others.
+_JOINED: Final = re.compile(
+    f"(?![{_HIDDEN}])[\u0600-\u1fff\u2190-\u2bff\ufe0f\U0001f000-\U0001faff\U00010a00-\U00011fff]"
+)
 #: What no XML document may hold, however it is written.
 _NOT_XML: Final = re.compile("[\ufffe\uffff]")
 
@@ -41,6 +52,10 @@ def sanitize_lines(text: str) -> str:
 
 
 def _escaped(match: re.Match[str]) -> str:
+    if match[0] in _JOINERS:
+        text, place = match.string, match.start()
+        if place > 0 and _JOINED.match(text, place - 1) and _JOINED.match(text, place + 1):
+            return match[0]
     return match[0].encode("unicode_escape").decode("ascii")
 
 

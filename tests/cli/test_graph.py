@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
@@ -104,3 +106,24 @@ def test_the_name_of_the_file_says_the_form_unless_an_option_does(
 
     assert (folder / f"drawn.{suffix}").read_text().startswith(begins)
     assert (folder / f"told.{suffix}").read_text().startswith("flowchart")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
+@pytest.mark.parametrize("umask", [0, 0o777])
+def test_case_55_a_picture_of_a_run_is_private_and_a_file_that_was_there_keeps_its_mode(
+    smf: Smf, run_of: Callable[..., str], folder: Path, umask: int
+) -> None:
+    run = run_of("nested.toml")
+    (folder / "there.svg").write_text("before")
+    (folder / "there.svg").chmod(0o640)
+    before = os.umask(umask)
+    try:
+        codes = [smf("graph", run, "-o", name).code for name in ("new.svg", "there.svg")]
+        codes.append(smf("graph", "nested.toml", "-o", "document.svg").code)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.glob("*.svg")}
+
+    assert codes == [0, 0, 0]
+    assert modes == {"new.svg": 0o600, "there.svg": 0o640, "document.svg": 0o666 & ~umask}
+    assert "before" not in (folder / "there.svg").read_text()

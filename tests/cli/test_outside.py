@@ -201,6 +201,25 @@ def test_json_says_whether_a_process_takes_it(smf: Smf, waiting: str) -> None:
     }
 
 
+@posix
+def test_what_is_said_is_confirmed_without_the_secrets_of_the_run(
+    smf: Smf, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "hunter22-canary")
+    text = WAITING.replace('build = { run = ["echo", "1.2.0"] }', 'build = { run = "true", secrets = ["TOKEN"] }')
+    (folder / "secret.toml").write_text(text)
+    smf("run", "secret.toml", "--run-id", "r1")
+    said = [
+        smf("signal", "r1", "hunter22-canary", "--payload", '"hunter22-canary"', *options)
+        for options in ((), ("--json",))
+    ]
+
+    assert [one.code for one in said] == [0, 0]
+    assert said[0].err == "signal *** is kept for run r1\ngo on with: smf resume r1\n"
+    assert said[1].json["said"] == "signal *** is kept for run r1"
+    assert "hunter22" not in said[1].out + said[1].err
+
+
 def test_the_user_decides_under_their_own_name(smf: Smf, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As an approver is named, without anything before it; other commands say that it was the command line."""
     monkeypatch.setattr("getpass.getuser", lambda: "ann")

@@ -67,6 +67,35 @@ def test_a_list_shows_the_others_beside_a_damaged_run(smf: Smf, run_of: Callable
     assert smf("status", bad).code == 6
 
 
+LARGE = """
+dsl = "1"
+name = "large"
+[steps]
+small = { run = "true" }
+large = { run = "head -c 1048576 /dev/zero | tr '\\\\0' '\\\\n'", needs = ["small"] }
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="commands of POSIX")
+@pytest.mark.parametrize("how", ["altered", "missing"])
+def test_case_66_a_damaged_output_is_shown_at_its_step_and_is_exit_6(
+    smf: Smf, folder: Path, store: Path, how: str
+) -> None:
+    (folder / "large.toml").write_text(LARGE)
+    run = smf("run", "large.toml", "--json").json["run"]
+    assert smf("status", run).code == 0
+    (blob,) = store.with_name("runs.db.blobs").iterdir()
+    blob.write_bytes(b"other") if how == "altered" else blob.unlink()
+    shown, data, verified = smf("status", run), smf("status", run, "--json"), smf("verify", run)
+    (line,) = [line for line in shown.out.splitlines() if line.startswith("large ")]
+
+    assert (shown.code, data.code, verified.code) == (6, 6, 6)
+    assert f"its output is damaged: blob {blob.name} is missing or damaged" in line
+    assert shown.err.startswith(f"error[store.corrupt]: step large of run {run}: blob {blob.name}")
+    assert [name for name, step in data.json["steps"].items() if step["unreadable"]] == ["large"]
+    assert data.err == ""
+
+
 def test_a_backup_is_a_store(smf: Smf, run_of: Callable[..., str], folder: Path) -> None:
     run = run_of("good.toml")
     made, again = smf("backup", "copy.db", "--json"), smf("backup", "copy.db")
@@ -88,6 +117,24 @@ def test_the_doctor_knows_the_store(smf: Smf, run_of: Callable[..., str], store:
     assert facts["sqlite"] == apsw.sqlite_lib_version()
     assert set(facts["modes"].values()) == {"0600"} or os.name == "nt"
     assert all(name in shown for name in facts)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
+def test_case_55_the_doctor_warns_of_files_that_others_may_read_and_who_writes_makes_them_private(
+    smf: Smf, run_of: Callable[..., str], store: Path
+) -> None:
+    run = run_of("good.toml")
+    assert "warning" not in smf("doctor").out
+    store.chmod(0o644)
+    warned = smf("doctor").out
+    facts = smf("doctor", "--json").json
+    assert smf("status", run).code == 0
+
+    assert facts["exposed"] == ["runs.db"]
+    assert "others may read or change runs.db; `chmod go-rwx` takes that away" in warned
+    assert store.stat().st_mode & 0o777 == 0o644  # who reads changes nothing
+    run_of("good.toml")
+    assert smf("doctor", "--json").json["exposed"] == []
 
 
 def test_a_lost_tail_is_told_by_every_command_and_can_be_accepted(

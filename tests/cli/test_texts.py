@@ -18,6 +18,7 @@ from statemachine_flow.cli import output, times
 from statemachine_flow.cli.options import DURATION
 from statemachine_flow.cli.problems import problem_text
 from statemachine_flow.errors import Position, Problem, UsageError
+from statemachine_flow.views.escape import sanitize_lines
 
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))
 NOON = dt.datetime(2026, 11, 21, 12, tzinfo=dt.timezone(dt.timedelta(hours=2)))
@@ -37,6 +38,42 @@ def test_sanitized_text_is_one_harmless_line(text: str) -> None:
         if unicodedata.bidirectional(c) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
     ] == []
     assert output.sanitize(safe) == safe
+
+
+def test_nothing_that_only_formats_is_shown_as_it_is() -> None:
+    """The table of the module is Unicode's own."""
+    formats = [chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) == "Cf"]
+
+    assert [f"{ord(c):04x}" for c in formats if c in output.sanitize(f"a{c}b")] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("pay\u200broll", "pay\\u200broll"),  # a space of no width
+        ("soft\u00adhyphen", "soft\\xadhyphen"),
+        ("word\u2060joiner", "word\\u2060joiner"),
+        ("\ufeffmark", "\\ufeffmark"),
+        ("tag\U000e0041", "tag\\U000e0041"),
+        ("fil\u3164ler", "fil\\u3164ler"),
+        ("over\u202eride", "over\\u202eride"),
+        ("ad\u200dmin", "ad\\u200dmin"),
+        ("ad\u200c\u200dmin", "ad\\u200c\\u200dmin"),
+        ("\u0600\u200d\u0915", "\\u0600\\u200d\u0915"),
+        ("\u200dstart", "\\u200dstart"),
+        ("end\U0001f469\u200d", "end\U0001f469\\u200d"),
+        # What people write: a family, a heart on fire, a flag of rainbows, Persian, Hindi.
+        *((text, text) for text in ("\U0001f469\u200d\U0001f469\u200d\U0001f467", "\u2764\ufe0f\u200d\U0001f525")),
+        *(
+            (text, text)
+            for text in ("\U0001f3f3\ufe0f\u200d\U0001f308", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645")
+        ),
+        *((text, text) for text in ("\u0915\u094d\u200d\u0937", "caf\u00e9 \u65e5\u672c")),
+    ],
+)
+def test_what_nobody_sees_is_shown_and_what_people_write_stays(text: str, shown: str) -> None:
+    assert output.sanitize(text) == sanitize_lines(text) == shown
+    assert output.sanitize(shown) == shown
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126)))

@@ -13,7 +13,7 @@ from statemachine_flow.engine.asynchronous import AsyncEngine
 from statemachine_flow.engine.owner import _live, new_owner, retire
 from statemachine_flow.errors import StoreError
 from statemachine_flow.steps.base import StepContext
-from statemachine_flow.stores.base import Beat, NewRun, Owner, Seen, Write
+from statemachine_flow.stores.base import Beat, BlobSpill, NewRun, Owner, Seen, Write
 from statemachine_flow.stores.memory import MemoryStore
 from statemachine_flow.testing import CrashStore
 from tests.crash.hosts import Disk, HostLoop, Machine, Time
@@ -86,6 +86,10 @@ class HostStore(CrashStore):
         refused = self.inner.commit(batch)
         self._referee.committed(self._nonce, batch, refused)
         return refused
+
+    def open_blob(self) -> BlobSpill:
+        self._writable()
+        return self.inner.open_blob()
 
     def request(  # noqa: PLR0917 - as in the contract
         self, run_id: str, action: str, by: str, reason: str, at: int, data: bytes = b"", *, seen: Seen | None = None

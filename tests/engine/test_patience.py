@@ -82,7 +82,7 @@ def test_what_has_finished_is_kept_once_the_store_takes_it(
     assert (run.state, run.steps["a"].output, run.steps["a"].attempt) == ("completed", "held", 1)
     assert (len(gate.attempts), after.attempts) == (1, 1)
     assert [record.getMessage() for record in caplog.records] == [
-        "no; what has finished is held, and tried again for 10 s"
+        "no; what could not be written is held, and tried again for 10 s; nothing begins that follows from it"
     ]
 
 

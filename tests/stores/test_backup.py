@@ -22,6 +22,7 @@ from statemachine_flow.errors import StoreError, UsageError
 from statemachine_flow.journal import RunFold
 from statemachine_flow.stores.backup import back_up
 from statemachine_flow.stores.base import RunFilter
+from statemachine_flow.stores.failures import store_error
 from statemachine_flow.stores.sqlite import SqliteStore
 from tests.stores.test_contract import OTHER, OWNER, Author
 
@@ -72,11 +73,12 @@ def test_a_backup_holds_everything_and_is_one_private_file(path: Path, target: P
     assert {"backup.db", "backup.db.blobs"} <= set(names(target.parent))
 
 
+@pytest.mark.parametrize("umask", [0, 0o777])
 @posix
-def test_the_files_of_a_backup_are_private_and_no_other_is_left(path: Path, target: Path) -> None:
+def test_the_files_of_a_backup_are_private_and_no_other_is_left(path: Path, target: Path, umask: int) -> None:
     store = SqliteStore(path)
     store.commit([Author("r").new()])
-    before = os.umask(0)
+    before = os.umask(umask)
     try:
         store.backup(target)
     finally:
@@ -171,10 +173,16 @@ def test_case_61_a_name_that_was_taken_meanwhile_is_left_to_who_took_it(path: Pa
 
 
 @posix
-def test_case_61_a_full_target_leaves_no_file(path: Path, target: Path) -> None:
+@pytest.mark.parametrize("what", ["journal", "blobs"])
+def test_case_61_a_full_target_is_told_and_leaves_no_file(path: Path, target: Path, what: str) -> None:
     store, author = SqliteStore(path), Author("r")
     store.commit([author.new()])
-    store.commit([author.note("x" * 500_000)])
+    if what == "journal":
+        store.commit([author.note("x" * 1_500_000)])
+    for number in range(8):
+        spill = store.open_blob()
+        spill.write(bytes([number]) * (1_500_000 if what == "blobs" and number == 5 else 1000))
+        spill.finish()
     store.close()
     program = """
 import resource, sys
@@ -182,17 +190,29 @@ from statemachine_flow.errors import StoreError
 from statemachine_flow.stores.sqlite import SqliteStore
 
 store = SqliteStore(sys.argv[1], readonly=True)
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 try:
     store.backup(sys.argv[2])
 except StoreError as error:
     print(error.kind)
+    print(error.message)
+    print(error.hint)
 """
-    argv = [sys.executable, "-c", program, str(path), str(target)]
+    argv = [sys.executable, "-W", "error", "-c", program, str(path), str(target)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    kind, message, hint = done.stdout.splitlines()
 
-    assert (done.stdout, done.stderr) == ("store.full\n", "")
+    assert (kind, done.stderr) == ("store.full", "")
+    assert "not an error" not in message
+    assert hint == "free some space, or copy it to another disk"
     assert names(target.parent) == []
+
+
+def test_the_end_of_a_copy_that_did_not_fit_says_that_there_is_no_space(path: Path) -> None:
+    """SQLite has no text for it where the copy's own connection had no error."""
+    told = store_error(apsw.FullError("not an error"), "backup")
+
+    assert (told.kind, told.message) == ("store.full", "backup: no space is left on the disk")
 
 
 @pytest.mark.parametrize(
@@ -264,6 +284,7 @@ def test_a_backup_in_the_place_of_its_store_is_asked_about(path: Path, target: P
 #: Commits without end.
 LOAD = """
 import sys
+from statemachine_flow.stores.failures import store_error
 from statemachine_flow.stores.sqlite import SqliteStore
 from tests.stores.test_contract import Author
 
@@ -277,6 +298,7 @@ while True:
 """
 BACKUP = """
 import sys
+from statemachine_flow.stores.failures import store_error
 from statemachine_flow.stores.sqlite import SqliteStore
 
 store = SqliteStore(sys.argv[1], readonly=True)

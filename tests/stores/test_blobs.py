@@ -18,7 +18,8 @@ import pytest
 
 from statemachine_flow.errors import StoreError
 from statemachine_flow.executors.process import Command, run_command
-from statemachine_flow.stores.blobs import BlobFolder
+from statemachine_flow.stores import blobs as blobs_module
+from statemachine_flow.stores.blobs import BlobFolder, FolderSpill
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="limits, modes and commands of POSIX")
 
@@ -139,6 +140,7 @@ def test_a_disk_that_refuses_to_sync_leaves_nothing(
     with pytest.raises(StoreError) as caught:
         spill.finish()
 
+    spill.discard()
     assert caught.value.kind == kind
     assert caught.value.message == f"{folder}: {os.strerror(number)}"
     assert isinstance(caught.value.__cause__, OSError)
@@ -153,6 +155,7 @@ def test_a_name_that_is_taken_by_a_folder_is_an_error_and_leaves_nothing_else(fo
     with pytest.raises(StoreError) as caught:
         spill.finish()
 
+    spill.discard()
     assert caught.value.kind == "store.io"
     assert left(folder) == [digest]
 
@@ -233,6 +236,95 @@ def test_discarding_a_finished_blob_keeps_it(folder: Path) -> None:
 
     assert blobs.read(digest) == b"x"
     assert left(folder) == [digest]
+
+
+@pytest.mark.parametrize("size", [1, 200_000])
+def test_what_a_blob_was_given_can_be_had_after_a_call_failed(
+    folder: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    spill = BlobFolder(folder).open()
+    for piece in (b"a" * size, b"b" * size):
+        spill.write(piece)
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StoreError):
+        spill.finish()
+
+    assert spill.taken() == b"a" * size + b"b" * size
+    spill.discard()
+    assert left(folder) == []
+
+
+@posix
+def test_what_did_not_fit_into_the_file_can_be_had_as_well(folder: Path) -> None:
+    program = """
+import resource, sys
+from pathlib import Path
+from statemachine_flow.errors import StoreError
+from statemachine_flow.stores.blobs import BlobFolder
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+spill = BlobFolder(Path(sys.argv[1])).open()
+pieces = [bytes([number]) * 30_000 for number in range(4)] + [b"x" * 200_000]
+given = b""
+for piece in pieces:
+    given += piece
+    try:
+        spill.write(piece)
+    except StoreError:
+        print(len(given), spill.taken() == given)
+        break
+spill.discard()
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(folder)], check=True, capture_output=True, text=True)
+
+    assert (done.stdout, done.stderr) == ("320000 True\n", "")
+    assert left(folder) == []
+
+
+def written(blobs: BlobFolder, data: bytes = b"x") -> tuple[FolderSpill, str]:
+    spill = blobs.open()
+    spill.write(data)
+    return spill, spill.finish()
+
+
+@posix
+def test_a_blob_that_nothing_names_can_be_taken_back(folder: Path) -> None:
+    spill, _ = written(BlobFolder(folder))
+    for _ in range(2):
+        spill.take_back()
+
+    assert left(folder) == []
+
+
+@pytest.mark.parametrize("mine", ["first", "second"])
+def test_a_blob_that_somebody_else_has_as_well_is_not_taken_back(folder: Path, mine: str) -> None:
+    spills = {which: written(BlobFolder(folder)) for which in ("first", "second")}
+    spill, digest = spills[mine]
+    spill.take_back()
+
+    assert BlobFolder(folder).read(digest) == b"x"
+
+
+@posix
+def test_a_folder_that_another_holds_for_long_is_busy_and_leaves_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl  # noqa: PLC0415 - of POSIX
+
+    monkeypatch.setattr(blobs_module, "_TRIES", 2)
+    spill = BlobFolder(folder).open()
+    spill.write(b"x")
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(StoreError) as caught:
+        spill.finish()
+    os.close(handle)
+
+    assert (caught.value.kind, spill.taken(), left(folder)) == ("store.busy", b"x", [])
+    spill.discard()
 
 
 def test_discarding_is_quiet_when_the_file_is_gone_already(folder: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -19,6 +21,8 @@ from statemachine_flow.stores.base import RunFilter
 from statemachine_flow.stores.presence import Presence, identity_of
 from statemachine_flow.stores.sqlite import SqliteStore
 from tests.stores.test_contract import OTHER, Author
+
+FIXTURES = Path(__file__).parent / "fixtures"
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="modes and links of POSIX")
 
@@ -97,8 +101,9 @@ def test_case_55_a_store_that_others_could_read_is_made_private(path: Path) -> N
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
-def test_case_55_the_mark_is_private_whatever_the_umask(path: Path) -> None:
-    before = os.umask(0)
+@pytest.mark.parametrize("umask", [0, 0o777])
+def test_case_55_the_mark_is_private_whatever_the_umask(path: Path, umask: int) -> None:
+    before = os.umask(umask)
     try:
         store = SqliteStore(path)
         store.commit([Author("r").new()])
@@ -334,3 +339,82 @@ def test_case_74_a_reader_that_holds_a_moment_keeps_no_writer_waiting(path: Path
         assert reader.execute("SELECT count(*) FROM journal").fetchall() == [(2,)]
         assert store.health()["log_bytes"] > 50 * 4096
     store.close()
+
+
+# --- where nothing can be written
+
+
+def _without_log(path: Path) -> None:
+    SqliteStore(path).close()
+    with contextlib.closing(apsw.Connection(str(path))) as connection:
+        connection.pragma("wal_checkpoint(truncate)")
+    for suffix in ("-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def _without_memory(path: Path) -> None:
+    SqliteStore(path).close()
+    Path(f"{path}-shm").unlink()
+
+
+def _old(path: Path) -> None:
+    shutil.copy(FIXTURES / "v1.db", path)
+
+
+def _old_without_log_mode(path: Path) -> None:
+    _old(path)
+    with contextlib.closing(apsw.Connection(str(path))) as connection:
+        connection.pragma("journal_mode", "delete")
+
+
+#: What is there, and the kinds of errors of who wants to read it, and to write.
+UNWRITABLE = [
+    (_without_log, "store.io", "store.io"),
+    (_without_memory, "store.io", "store.io"),
+    (_old, "store.needs_migration", "store.io"),
+    (_old_without_log_mode, "store.needs_migration", "store.io"),
+]
+
+#: Tells the kinds and hints of both, as somebody who may not write what is not theirs to write.
+OPEN = """
+import json, sys
+from statemachine_flow.errors import StoreError
+from statemachine_flow.stores.sqlite import SqliteStore
+
+said = []
+for readonly in (True, False):
+    try:
+        SqliteStore(sys.argv[1], readonly=readonly)
+    except StoreError as error:
+        said.append([error.kind, str(error)])
+print(json.dumps(said))
+"""
+
+
+@pytest.mark.parametrize(("make", "to_read", "to_write"), UNWRITABLE)
+def test_case_53_a_store_where_nothing_can_be_written_says_what_to_do(
+    path: Path, make: Callable[[Path], None], to_read: str, to_write: str
+) -> None:
+    make(path)
+    argv = [sys.executable, "-c", OPEN, str(path)]
+    if os.geteuid() == 0:
+        # Root may write anywhere, unless it gives that up.
+        if (tool := shutil.which("setpriv")) is None:
+            pytest.skip("root may write anywhere")
+        none = "-dac_override,-dac_read_search"
+        argv = [tool, "--bounding-set", none, "--inh-caps", none, *argv]
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    for file in path.parent.iterdir():
+        file.chmod(0o400)
+    path.parent.chmod(0o500)
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    finally:
+        path.parent.chmod(0o700)
+
+    said = json.loads(done.stdout)
+    assert [kind for kind, _ in said] == [to_read, to_write]
+    assert all(
+        "copy it, with the files named after it, into a folder that can be written to" in text for _, text in said
+    )
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before

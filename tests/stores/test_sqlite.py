@@ -169,9 +169,10 @@ def test_e3_closing_a_second_connection_keeps_the_log_of_the_first(filled: Path)
 
 
 @posix
-def test_case_55_files_are_private_whatever_the_umask(tmp_path: Path) -> None:
+@pytest.mark.parametrize("umask", [0, 0o022, 0o277, 0o777])
+def test_case_55_files_are_private_whatever_the_umask(tmp_path: Path, umask: int) -> None:
     path = tmp_path / "deep" / "er" / "runs.db"
-    before = os.umask(0)
+    before = os.umask(umask)
     try:
         store = SqliteStore(path)
         store.request  # noqa: B018 - the store is open: its log and shared memory are there
@@ -184,7 +185,7 @@ def test_case_55_files_are_private_whatever_the_umask(tmp_path: Path) -> None:
             for entry in folder.iterdir()
         }
         folders = [stat.S_IMODE(folder.stat().st_mode) for folder in (path.parent, path.parent.parent)]
-        assert os.umask(0) == 0  # the store left it alone
+        assert os.umask(umask) == umask  # the store left it alone
         store.close()
     finally:
         os.umask(before)

@@ -133,16 +133,18 @@ def test_a_loop_that_waits_for_nothing_says_so() -> None:
     async def main() -> None:
         await asyncio.Event().wait()
 
-    with pytest.raises(Stuck, match="nothing will bring"):
+    with pytest.raises(Stuck, match="nothing will bring") as caught:
         VirtualClock().run(main())
+    assert "`stand_in=Player(...)`" in str(caught.value)
 
 
 def test_a_virtual_clock_on_another_loop_says_so() -> None:
     async def main() -> None:
         VirtualClock().call_later(1, lambda: None)
 
-    with pytest.raises(Stuck, match="another clock"):
+    with pytest.raises(Stuck, match="another clock") as caught:
         asyncio.run(main())
+    assert "`stand_in=Player(...)`" in str(caught.value)
 
 
 def test_time_does_not_jump_while_a_thread_or_another_process_works() -> None:

@@ -29,11 +29,15 @@ def command(*, migrate: bool, db: str | None, as_json: bool) -> None:
     for name, value in facts.items():
         for number, text in enumerate(_lines(value)):
             write(sanitize(f"{name if number == 0 else '':<13} {text}"))
+    if exposed := facts.get("exposed"):
+        names = ", ".join(exposed)
+        write(sanitize(f"warning: others may read or change {names}; `chmod go-rwx` takes that away"))
 
 
 def _lines(value: object) -> list[str]:
     if isinstance(value, dict):
         return [f"{name} {text}" for name, text in value.items()]
     if isinstance(value, list):
-        return [" ".join(map(str, entry.values())) for entry in value] or ["-"]
+        texts = (map(str, entry.values()) if isinstance(entry, dict) else (str(entry),) for entry in value)
+        return [" ".join(text) for text in texts] or ["-"]
     return [f"{value:,}" if isinstance(value, int) else str(value)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from statemachine_flow.builder import load
 from statemachine_flow.cli.options import TEXT, common_options, db_option, examples
 from statemachine_flow.cli.output import paint_state, say, to_json, write
 from statemachine_flow.cli.stores import reading_store
+from statemachine_flow.editing.files import write_file
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.errors import UsageError
 from statemachine_flow.model import Definition
@@ -40,7 +42,8 @@ def command(*, what: str, form: str | None, target: str | None, db: str | None, 
     The steps of a document or of a run (its id, the beginning of one, or @last; its steps with their states) as a
     tree and as a Mermaid flowchart; or as --format says: an SVG image, `dot` for Graphviz, or `json` for programs.
     """
-    picture = picture_of(*_found(what, db))
+    definition, states = _found(what, db)
+    picture = picture_of(definition, states)
     if form is None and target is not None:
         form = _BY_SUFFIX.get(Path(target).suffix.lower())
     if as_json and (target is None or form is None):
@@ -49,7 +52,7 @@ def command(*, what: str, form: str | None, target: str | None, db: str | None, 
     if target is None:
         write(text)
         return
-    _save(target, text)
+    _save(target, text, is_private=states is not None)
     if as_json:
         write(to_json({"file": target, "format": form}))
     else:
@@ -65,9 +68,15 @@ def _drawn(picture: Picture, form: str | None, *, is_file: bool) -> str:
     return drawn if form == "tree" else f"{drawn}\n\n{FORMS['mermaid'](picture)}"
 
 
-def _save(target: str, text: str) -> None:
+def _save(target: str, text: str, *, is_private: bool) -> None:
+    """Write a file; one that is new and shows a run is private to its owner, as the store is."""
+    path, data = Path(os.path.realpath(target)), f"{text}\n".encode()
     try:
-        Path(target).write_text(text + "\n", encoding="utf-8")
+        if path.exists() and not path.is_file():  # a pipe, or a terminal
+            path.write_bytes(data)
+        else:
+            mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o600 if is_private else None
+            write_file(path, data, mode=mode)
     except OSError as error:
         raise UsageError(f"cannot write {target!r}: {error.strerror or error}", kind="usage.output") from error
 

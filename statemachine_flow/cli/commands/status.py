@@ -16,8 +16,9 @@ from statemachine_flow.cli.describe import (
     shown_run,
     status_data,
 )
+from statemachine_flow.cli.exits import Exit
 from statemachine_flow.cli.options import common_options, db_option, examples, run_argument
-from statemachine_flow.cli.output import columns, paint_state, sanitize, to_json, write
+from statemachine_flow.cli.output import columns, error_line, paint_state, sanitize, say, to_json, write
 from statemachine_flow.cli.stores import reading_store
 from statemachine_flow.cli.times import date_and_time, span
 from statemachine_flow.cli.waiting import uncertain_lines, waiting_lines, waits_for
@@ -25,6 +26,7 @@ from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.view import Run, StepView
 
 _VALUE_LENGTH: Final = 60
+_REMEDY: Final = "`smf verify` says more; `smf rerun` does a step anew, in a new run"
 _HEADER: Final = ("STEP", "STATE", "ATTEMPT", "TIME", "WHY")
 
 
@@ -32,14 +34,20 @@ _HEADER: Final = ("STEP", "STATE", "ATTEMPT", "TIME", "WHY")
 @run_argument
 @db_option
 @common_options
-def command(*, run: str, db: str | None, as_json: bool) -> None:
+def command(*, run: str, db: str | None, as_json: bool) -> int:
     """Show a run and its steps.
 
-    RUN is an id, the beginning of one, or @last. Long values are cut; --json has them whole.
+    RUN is an id, the beginning of one, or @last. Long values are cut; --json has them whole. Steps whose output is
+    damaged are shown as such, and make the exit code 6.
     """
     with Engine(reading_store(db)) as engine:
         found = engine.get(engine.find(run))
         write(to_json(status_data(found)) if as_json else _text(found, engine, db))
+    damaged = [step for step in found.steps.values() if step.damage]
+    if not as_json:
+        for step in damaged:
+            say(error_line("store.corrupt", f"step {step.id} of run {found.id}: {step.damage}", _REMEDY))
+    return Exit.STORE if damaged else Exit.OK
 
 
 def _text(run: Run, engine: Engine, db: str | None) -> str:
@@ -103,6 +111,8 @@ def _values(name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _cells(step: StepView, *, with_generation: bool) -> list[str]:
     why = error_text(step.error.name, step.error.message) if step.error is not None else step.reason
+    if step.damage:
+        why = f"its output is damaged: {step.damage}"
     generation = [str(step.generation)] if with_generation else []
     attempt = [str(step.attempt), *generation]
     return [step.id, step.state, *attempt, span(step.seconds), why or waits_for(step)]
