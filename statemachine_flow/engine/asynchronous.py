@@ -59,7 +59,8 @@ class AsyncEngine(Operations):
         secrets: name -> value of secrets that steps and inputs name; others are looked for in the environment.
         workflows: name -> what `workflow` steps start by that name: a workflow, or the path of a document.
         lease: for how many seconds a sign of life of this engine holds; one that gives none for so long, such as a
-            stopped process, loses its runs to whoever asks for them.
+            stopped process, loses its runs to whoever asks for them. They come from a thread, so an engine whose loop
+            is held up by a function keeps its runs, even if it is held up for ever: end its process then.
         take_up: `recover` as soon as the engine is entered with `async with`.
         max_abandoned: how many functions that were given up may go on in their threads before no other begins in one
             (`step.abandoned`); None for any number.
