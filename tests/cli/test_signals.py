@@ -228,6 +228,7 @@ def test_take_over_takes_no_run_from_a_process_of_this_host_that_lives(
     step_began(folder)
     refused = process("resume", "r1", "--take-over")
     begun = process("events", "r1").out.count("step.start")
+    recovered = process("recover", "--json")
     running.kill()
     running.communicate()
     (folder / "deaf.py").write_text("def block():\n    return 1\n")
@@ -235,6 +236,8 @@ def test_take_over_takes_no_run_from_a_process_of_this_host_that_lives(
 
     assert (refused.code, begun) == (5, 1)
     assert f"process {running.pid} on " in refused.err
+    assert "--take-over" not in refused.err, "it advises what it has just refused"
+    assert (recovered.code, recovered.json) == (0, {"runs": [], "refused": {}})
     assert taken.code == 0
 
 
