@@ -11,7 +11,7 @@ from statemachine_flow.builder import Workflow
 from statemachine_flow.clock import SystemClock, ThreadAlarm
 from statemachine_flow.engine.asynchronous import AsyncEngine
 from statemachine_flow.engine.owner import new_owner, retire
-from statemachine_flow.errors import ConflictError
+from statemachine_flow.errors import ConflictError, UsageError
 from statemachine_flow.stores.base import Beat, Store
 from statemachine_flow.stores.memory import MemoryStore
 from tests.engine.harness import PATIENCE, Driver, Gate, World, add
@@ -211,3 +211,9 @@ def test_of_a_loop_that_is_gone_no_sign_is_given_though_nobody_has_closed_the_en
         thread.join(PATIENCE)
     assert alarms() == []
     asyncio.run(engine.close())
+
+
+@pytest.mark.parametrize("lease", [0.0, -1.0, float("nan"), float("inf"), 1e12])
+def test_a_lease_that_is_none_is_refused(lease: float) -> None:
+    with pytest.raises(UsageError, match="lease"):
+        AsyncEngine(MemoryStore(), lease=lease)
