@@ -270,8 +270,8 @@ def test_checks_side_by_side_leave_the_warnings_of_the_process_alone(contents: C
 
     In a process of its own: threads that earlier tests left behind may change the filters of this one at any time.
     """
-    files = contents.add({f"{number}.py": "x = '\\d'\n" for number in range(30)})
+    files = contents.add({f"{number}.py": "x = '\\d'\n" for number in range(200)})
     command = [sys.executable, "-c", SIDE_BY_SIDE, contents.path, json.dumps(files)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
-    assert (done.returncode, done.stdout) == (0, "True [30] [0]\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "True [200] [0]\n"), done.stderr
