@@ -6,6 +6,7 @@ Started by `executors.isolated`. What the function prints goes to the engine's s
 from __future__ import annotations
 
 import contextlib
+import errno
 import inspect
 import logging
 import os
@@ -13,11 +14,20 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, BinaryIO, Final, final
+from typing import Any, Final, final
 
 from statemachine_flow.context import StepContext
 from statemachine_flow.executors.faults import fault_of
-from statemachine_flow.executors.messages import Logged, Message, Raised, Request, Returned, decode_request, framed
+from statemachine_flow.executors.messages import (
+    EXIT_CUT_OFF,
+    Logged,
+    Message,
+    Raised,
+    Request,
+    Returned,
+    decode_request,
+    framed,
+)
 from statemachine_flow.functions import import_function
 from statemachine_flow.values import decode_value, encode_value
 
@@ -26,7 +36,7 @@ _EXIT_BY_TERM: Final = 128 + 15
 
 def main() -> None:
     """Answer the one request that stdin holds."""
-    channel, own = _take_channel(), os.getpid()
+    way_back, own = _WayBack(), os.getpid()
     request = decode_request(sys.stdin.buffer.read())
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -34,8 +44,7 @@ def main() -> None:
 
     def send(message: Message) -> None:
         with lock:
-            channel.write(framed(message))
-            channel.flush()
+            way_back.write(framed(message))
 
     context = StepContext(**request.context)
     _stop_on_term(context)
@@ -46,15 +55,52 @@ def main() -> None:
         answer = Raised.of(fault_of(error))
     if os.getpid() != own:
         return  # what the function forked came back here: only one answer counts, and it is not this
-    with contextlib.suppress(BrokenPipeError):  # the engine is gone
+    try:
         send(answer)
+    except BrokenPipeError:
+        pass  # the engine is gone
+    except OSError:  # there is nobody to tell but by this
+        sys.exit(EXIT_CUT_OFF)
+    finally:
+        _flush()
 
 
-def _take_channel() -> BinaryIO:
-    """The way to the engine, out of the function's reach; what is printed goes to stderr from now on."""
-    channel = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return channel
+@final
+class _WayBack:
+    """The way to the engine, apart from what is printed: that goes to stderr from now on.
+
+    It is no file of Python's: that would complain when it is collected, should the function have closed it.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor = os.dup(1)
+        self._identity = self._look()
+        os.dup2(2, 1)
+
+    def _look(self) -> tuple[int, int]:
+        found = os.fstat(self._descriptor)
+        return found.st_dev, found.st_ino
+
+    def write(self, data: bytes) -> None:
+        """Say something.
+
+        Raises:
+            OSError: the engine is gone, or the function has closed descriptors that were not its own.
+        """
+        if self._look() != self._identity:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # by now it is a file of the function's
+        unsaid = memoryview(data)
+        while unsaid:
+            unsaid = unsaid[os.write(self._descriptor, unsaid) :]
+
+
+def _flush() -> None:
+    """Let go of what can no longer be printed, which Python would complain of at its end."""
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except Exception:  # noqa: BLE001 - the function closed it, took it away, or put something of its own there
+            setattr(sys, name, None)
 
 
 def _call(request: Request, context: StepContext) -> Any:
@@ -103,7 +149,7 @@ class _Sender(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._send(Logged(record.levelno, self.format(record).encode("utf-8", "surrogatepass")))
-        except BrokenPipeError:
-            pass  # the engine is gone
+        except OSError:
+            pass  # the engine is gone, or the function has closed the way to it
         except Exception:  # noqa: BLE001 - as in any handler: logging says so, and the function goes on
             self.handleError(record)

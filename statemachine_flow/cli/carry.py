@@ -17,7 +17,7 @@ from statemachine_flow.agents import AgentRequest
 from statemachine_flow.cli.describe import failure_of, is_elsewhere, result_data, seconds_of
 from statemachine_flow.cli.elsewhere import elsewhere_text, is_carried_elsewhere, take_over_hint
 from statemachine_flow.cli.exits import Exit, exit_of_state
-from statemachine_flow.cli.options import DURATION, TEXT
+from statemachine_flow.cli.options import DURATION, TEXT, Duration
 from statemachine_flow.cli.output import error_line, paint_state, sanitize, say, to_json, write
 from statemachine_flow.cli.progress import show_progress
 from statemachine_flow.cli.signals import Interruption
@@ -26,10 +26,12 @@ from statemachine_flow.cli.times import span
 from statemachine_flow.cli.waiting import uncertain_lines, waiting_lines
 from statemachine_flow.engine.length import MAX_RECORDS
 from statemachine_flow.engine.operations import EventListener
+from statemachine_flow.engine.owner import LEASE_SECONDS
 from statemachine_flow.engine.patience import WRITE_TIMEOUT
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.view import Run
 from statemachine_flow.errors import ConflictError, StoreError, UsageError
+from statemachine_flow.executors.thread import MAX_ABANDONED
 from statemachine_flow.functions import Functions
 from statemachine_flow.journal import is_top
 
@@ -48,14 +50,36 @@ _CODE_MISSING: Final = (
     "PYTHONPATH, or resume the run in the program that it came from"
 )
 
-_POISON_OPTION: Final = click.option(
-    "--poison-after",
-    metavar="N",
-    type=click.IntRange(min=0),
-    default=3,
-    show_default=True,
-    help="Quarantine a run one of whose steps was cut off that often in a row by the death of its process; "
-    "0 for never.",
+#: A lease that the usual delays of a busy machine do not outlast.
+_SHORTEST_LEASE: Final = 1.0
+#: Those that mean nothing where deaths are played.
+_LIFE_OPTIONS: Final = (
+    click.option(
+        "--lease",
+        metavar="DURATION",
+        type=Duration(_SHORTEST_LEASE),
+        default=f"{LEASE_SECONDS:g}s",
+        show_default=True,
+        help="For how long this process may give no sign of life before others take its runs over.",
+    ),
+    click.option(
+        "--max-abandoned",
+        metavar="N",
+        type=click.IntRange(min=0),
+        default=MAX_ABANDONED,
+        show_default=True,
+        help="How many functions that did not stop may go on in threads before no other begins in one; "
+        "0 for any number.",
+    ),
+    click.option(
+        "--poison-after",
+        metavar="N",
+        type=click.IntRange(min=0),
+        default=3,
+        show_default=True,
+        help="Quarantine a run one of whose steps was cut off that often in a row by the death of its process; "
+        "0 for never.",
+    ),
 )
 #: The last stands first in the help.
 _ENGINE_OPTIONS: Final = (
@@ -118,14 +142,17 @@ _ENGINE_OPTIONS: Final = (
 
 def engine_options(command: _F) -> _F:
     """The options of an engine that carries a run; the command gets them as `engine_arguments`."""
-    return _POISON_OPTION(rehearsal_options(command))
+    collected = rehearsal_options(command)
+    for option in _LIFE_OPTIONS:
+        collected = option(collected)
+    return collected
 
 
 def rehearsal_options(command: _F) -> _F:
     """Those of them that count where deaths are played, too."""
 
     @functools.wraps(command)
-    def collected(
+    def collected(  # noqa: PLR0913 - what an engine may be told
         *,
         allow: tuple[str, ...],
         pass_env: tuple[str, ...],
@@ -134,6 +161,8 @@ def rehearsal_options(command: _F) -> _F:
         write_timeout: float,
         agents: tuple[str, ...],
         workflows: tuple[str, ...],
+        lease: float = LEASE_SECONDS,
+        max_abandoned: int = MAX_ABANDONED,
         poison_after: int = 0,
         **others: Any,
     ) -> Any:
@@ -145,6 +174,8 @@ def rehearsal_options(command: _F) -> _F:
             "write_timeout": write_timeout,
             "agents": {name: _LateAgent(function, allow or None) for name, function in named(agents, "--agent")},
             "workflows": dict(named(workflows, "--workflow")),
+            "lease": lease,
+            "max_abandoned": max_abandoned or None,
             "poison_after": poison_after or None,
         }
         return command(engine_arguments=arguments, **others)

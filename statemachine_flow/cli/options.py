@@ -29,17 +29,27 @@ class Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic 
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic only since click 8.3
-    """A time such as `500ms` or `1h30m`, or a number of seconds; a float."""
+    """A time such as `500ms` or `1h30m`, or a number of seconds; a float.
+
+    Args:
+        least: the shortest one that makes sense, in seconds.
+    """
 
     name = "duration"
+
+    def __init__(self, least: float = 0.0) -> None:
+        self._least = least
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """See `click.ParamType.convert`."""
         text = str(value)
         try:
-            return float(text) if _SECONDS.fullmatch(text) else parse_duration(text)
+            seconds = float(text) if _SECONDS.fullmatch(text) else parse_duration(text)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        if seconds < self._least:
+            self.fail(f"{text!r} is shorter than {self._least:g} s", param, ctx)
+        return seconds
 
 
 TEXT = Text()

@@ -17,13 +17,14 @@ from statemachine_flow.engine.examine import Verification, examine
 from statemachine_flow.engine.length import MAX_RECORDS
 from statemachine_flow.engine.operations import EventListener, Operations, as_listener
 from statemachine_flow.engine.outcome import clean_text
-from statemachine_flow.engine.owner import LEASE_SECONDS
+from statemachine_flow.engine.owner import LEASE_SECONDS, require_lease
 from statemachine_flow.engine.patience import WRITE_TIMEOUT
 from statemachine_flow.engine.takeover import Recovery, recover
 from statemachine_flow.engine.view import Event, Run
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import UsageError
 from statemachine_flow.executors.process import inherited_env
+from statemachine_flow.executors.thread import MAX_ABANDONED
 from statemachine_flow.functions import Function, Functions, imported_now
 from statemachine_flow.secrets import SecretSource
 from statemachine_flow.steps.base import StandIn
@@ -59,7 +60,8 @@ class AsyncEngine(Operations):
         secrets: name -> value of secrets that steps and inputs name; others are looked for in the environment.
         workflows: name -> what `workflow` steps start by that name: a workflow, or the path of a document.
         lease: for how many seconds a sign of life of this engine holds; one that gives none for so long, such as a
-            stopped process, loses its runs to whoever asks for them.
+            stopped process, loses its runs to whoever asks for them. They come from a thread, so an engine whose loop
+            is held up by a function keeps its runs, even if it is held up for ever: end its process then.
         take_up: `recover` as soon as the engine is entered with `async with`.
         max_abandoned: how many functions that were given up may go on in their threads before no other begins in one
             (`step.abandoned`); None for any number.
@@ -102,13 +104,17 @@ class AsyncEngine(Operations):
         workflows: Mapping[str, WorkflowLike] | None = None,
         lease: float = LEASE_SECONDS,
         take_up: bool = False,
-        max_abandoned: int | None = 32,
+        max_abandoned: int | None = MAX_ABANDONED,
         poison_after: int | None = 3,
         write_timeout: float = WRITE_TIMEOUT,
         stand_in: StandIn | None = None,
     ) -> None:
         if max_records < 1:
             raise UsageError(f"a run with {max_records} records is none", hint="allow some thousands")
+        if max_abandoned is not None and max_abandoned < 1:
+            hint = "allow some, or None for any number"
+            raise UsageError(f"with max_abandoned={max_abandoned} no function begins in a thread", hint=hint)
+        require_lease(lease)
         self._core = Core(
             open_store(store),
             clock or SystemClock(),

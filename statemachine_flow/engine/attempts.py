@@ -124,6 +124,7 @@ class Attempts:
             _stop_timers(alive)
             alive.context.stop_reason = alive.context.stop_reason or "lost"
             alive.task.cancel()
+            _leave(alive.task)
 
     def launch(self, launch: Launch) -> None:
         """Begin an attempt whose record is durable."""
@@ -331,9 +332,19 @@ class Attempts:
         begun = inspect.getcoroutinestate(alive.task.get_coro()) != inspect.CORO_CREATED  # type: ignore[arg-type]  # _run
         patience = self._means.grace + _PATIENCE if begun else 0.0
         give_up = Outcome(status="aborted", error=ErrorInfo("step.failed", "Abandoned", left) if begun else None)
-        alive.timers.append(self._means.clock.call_later(patience, lambda: self._ended(alive.launch, give_up)))
+
+        def abandon() -> None:
+            _leave(alive.task)
+            self._ended(alive.launch, give_up)
+
+        alive.timers.append(self._means.clock.call_later(patience, abandon))
 
 
 def _stop_timers(alive: _Alive) -> None:
     for timer in alive.timers:
         timer.cancel()
+
+
+def _leave(task: asyncio.Task[None]) -> None:
+    """Nobody waits for a task any more: if its loop is closed before it ends, Python need not say so, too."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - as asyncio does for its own

@@ -129,7 +129,7 @@ class Core:
                 self.secrets.forget(worker.fold.id)
         if not self.workers:
             self.watch.end()
-            self.ownership.end()
+        self.ownership.rest()
 
     def transact(self, worker: Worker, work: Callable[[Any], Outcome], report: Callable[[Outcome], None]) -> None:
         """See `worker.Host.transact`."""
@@ -201,7 +201,6 @@ class Core:
             children: definitions that it may start, by content hash.
         """
         self._stay_on_loop()
-        self.ownership.begin()
         fold = RunFold(run_id)
         now = self.clock.now()
         decider = self._decider(self.library.plan(created.definition, lambda: definition), fold)
@@ -214,6 +213,7 @@ class Core:
             write=Write(run_id=run_id, epoch=1, seq=0, records=()),
             children=children or {},
         )
+        self.ownership.begin()
         worker = self._put_to_work(decider, 1, new, listener)
         worker.start_clock()
         return worker

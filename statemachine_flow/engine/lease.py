@@ -12,10 +12,13 @@ sequencers for writes, leases judged by the clock of who waits.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, final
 
-from statemachine_flow.clock import Clock, Timer
+from statemachine_flow.clock import Clock
 from statemachine_flow.engine.owner import is_alive, is_own, shares_clock
 from statemachine_flow.errors import SmfError
 from statemachine_flow.stores.base import Beat, Owner, Store
@@ -31,12 +34,16 @@ class Heart:
     One sign is one small write for all runs of the engine, and an engine that lives for less than a third of its lease
     gives none: its making is its first.
 
+    They come from a thread, where the clock has one (`Clock.alarm`): a loop that is held up, such as by a step with
+    `isolation = "inline"`, is that of a living process, and whoever took its runs would do that step once more. A
+    process that is stopped stops with all of its threads. Of a loop that no longer runs nothing is to be expected.
+
     Args:
         store: where signs are left.
         clock: time.
         owner: the engine.
-        runs: id -> epoch of the runs it works on.
-        lost: told the id of a run that another owner has taken.
+        runs: id -> epoch of the runs it works on; called in any thread.
+        lost: told, on the loop, the id and the epoch of a run that another owner has taken.
     """
 
     def __init__(
@@ -45,7 +52,7 @@ class Heart:
         clock: Clock,
         owner: Owner,
         runs: Callable[[], Mapping[str, int]],
-        lost: Callable[[str], None],
+        lost: Callable[[str, int], None],
     ) -> None:
         self._store = store
         self._clock = clock
@@ -55,47 +62,70 @@ class Heart:
         self._interval = owner.lease / _BEATS
         self._last = owner.since
         self._count = 0
-        self._timer: Timer | None = None
+        self._alarm = clock.alarm(self._ring)
+        #: Guards what follows, and that the alarm is set exactly while it beats.
+        self._lock = threading.Lock()
+        self._is_beating = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
         """Beat from now on, before the engine takes hold of a run; calling it again does nothing."""
-        if self._timer is not None:
-            return
-        left = self._last + self._interval - self._clock.monotonic()
+        with self._lock:
+            self._loop = asyncio.get_running_loop()
+            if self._is_beating:
+                return
+            self._is_beating = True
+            left = self._last + self._interval - self._clock.monotonic()
+            self._alarm.set(left if left > 0 else self._interval)
         if left <= 0:
             self._beat({})
-        else:
-            self._timer = self._clock.call_later(left, self._again)
 
     def stop(self) -> None:
         """The engine works on nothing."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        with self._lock:
+            self._is_beating = False
+            self._alarm.cancel()
 
     def leave(self) -> None:
         """The engine closes."""
         self.stop()
+        self._alarm.close()
         if self._count:
             self._store.leave(self._owner.nonce)
 
-    def _again(self) -> None:
-        self._timer = None
+    def _ring(self) -> None:
+        with self._lock:
+            loop = self._loop
+            if loop is None or not self._is_beating:
+                return
+            if loop.is_closed():  # and the engine never was: nobody works on its runs any more
+                self._is_beating = False
+                return
+            self._alarm.set(self._interval)
         runs = self._runs()
-        if runs:
-            self._beat(runs)
+        if runs and loop.is_running():
+            for run_id in self._beat(runs):
+                self._tell(loop, run_id, runs[run_id])
 
-    def _beat(self, runs: Mapping[str, int]) -> None:
+    def _beat(self, runs: Mapping[str, int]) -> Sequence[str]:
+        """Give a sign, and learn which runs were taken."""
         self._count += 1
         beat = Beat(self._owner.nonce, self._count, self._clock.now(), self._clock.monotonic())
-        self._timer = self._clock.call_later(self._interval, self._again)
         try:
             lost = self._store.beat(beat, runs)
         except SmfError:
-            return  # a busy or full store: the lease holds a while longer, and every write asks for the epoch anyway
+            return ()  # a busy or full store: the lease holds a while longer, and every write asks for the epoch anyway
         self._last = beat.monotonic
-        for run_id in lost:
-            self._lost(run_id)
+        return lost
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, run_id: str, epoch: int) -> None:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # in the thread of the alarm
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile, and there is nobody left to tell
+                loop.call_soon_threadsafe(self._lost, run_id, epoch)
+        else:
+            self._lost(run_id, epoch)
 
 
 @final

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from statemachine_flow.durations import check_seconds
+from statemachine_flow.errors import UsageError
 from statemachine_flow.stores.base import Owner
 
 #: For how long a sign of life of an owner holds, in seconds.
@@ -18,6 +20,21 @@ LEASE_SECONDS: Final = 30.0
 
 #: Nonces of the engines of this process that are open.
 _live: set[str] = set()
+
+
+def require_lease(seconds: float) -> None:
+    """Refuse a lease that is over when it begins, or that others could not be told.
+
+    Raises:
+        UsageError: it is none.
+
+    Example:
+        >>> require_lease(30.0)
+    """
+    try:
+        check_seconds(seconds)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"a lease of {seconds} s is none: {error}") from error
 
 
 def new_owner(since: float = 0.0, lease: float = LEASE_SECONDS) -> Owner:

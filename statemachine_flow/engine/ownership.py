@@ -61,7 +61,13 @@ class Ownership:
                 hint="wait for it, or cancel the run",
             )
         self.begin()
-        if not self._store.claim(row.id, row.epoch, self.me):
+        is_won = False
+        try:
+            is_won = self._store.claim(row.id, row.epoch, self.me)
+        finally:
+            if not is_won:
+                self.rest()
+        if not is_won:
             raise taken_first(self._store, row)
         return row.epoch + 1
 
@@ -72,6 +78,7 @@ class Ownership:
             row: the run as it was claimed.
             epoch: what the claim gave.
         """
+        self.rest()
         if row.owner is None or row.owner == self.me or row.state in RUN_AT_REST:
             self._store.release(row.id, epoch)
         else:
@@ -101,9 +108,10 @@ class Ownership:
         with contextlib.suppress(SmfError):  # nothing depends on it
             self._store.reject(write, self.me, self._clock.now())
 
-    def end(self) -> None:
-        """The engine works on nothing any more."""
-        self._heart.stop()
+    def rest(self) -> None:
+        """The engine works on one run less than it was about to, and maybe on none any more."""
+        if not self._workers:
+            self._heart.stop()
 
     def leave(self) -> None:
         """The engine closes."""
@@ -112,13 +120,14 @@ class Ownership:
             self._heart.leave()
 
     def _epochs(self) -> Mapping[str, int]:
-        """The runs that are worked on here, as far as the store knows them, and under which epoch."""
-        return {run_id: worker.epoch for run_id, worker in self._workers.items() if worker.durable.done()}
+        """The runs that are worked on here, as far as the store knows them, and under which epoch; for any thread."""
+        workers = list(self._workers.items())  # in one go: the loop may add and remove some meanwhile
+        return {run_id: worker.epoch for run_id, worker in workers if worker.durable.done()}
 
-    def _lost(self, run_id: str) -> None:
+    def _lost(self, run_id: str, epoch: int) -> None:
         """Another owner has taken a run: stop all that is done for it."""
         worker = self._workers.get(run_id)
-        if worker is not None:
+        if worker is not None and worker.epoch == epoch:  # else it was given up since, and taken up anew
             worker.end(fenced(run_id))
 
 

@@ -337,6 +337,8 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
         loop.run_until_complete(_dismiss())
+        # What is left did not listen when it was asked to end, and what becomes of it is nothing to anybody.
+        loop.set_exception_handler(lambda _loop, _context: None)
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()

@@ -19,7 +19,7 @@ from statemachine_flow.errors import StepError
 from statemachine_flow.executors.capture import Capture
 from statemachine_flow.executors.command import Command, CommandResult
 from statemachine_flow.executors.faults import FaultError
-from statemachine_flow.executors.messages import Logged, Messages, Raised, Request, encode_request
+from statemachine_flow.executors.messages import EXIT_CUT_OFF, Logged, Messages, Raised, Request, encode_request
 from statemachine_flow.executors.process import run_child
 
 #: The first line that the process reads says where modules are found here, this library among them.
@@ -80,5 +80,7 @@ def _command(request: Request, env: Mapping[str, str]) -> Command:
 def _died(result: CommandResult) -> StepError:
     how = f"was ended by {result.signal}" if result.signal else f"ended with status {result.exit_code}"
     hint = "the system ends a process so when memory runs out" if result.signal == "SIGKILL" else None
+    if result.exit_code == EXIT_CUT_OFF:
+        hint = "did it close descriptors that it did not open, and with them the way back?"
     message = f"the process of the function {how} before the function returned"
     return StepError(message, kind="step.died", name=_DIED, hint=hint)

@@ -13,6 +13,8 @@ import msgspec
 
 from statemachine_flow.executors.faults import Fault
 
+#: The status of a process that cannot say anything any more, for its function has closed the way back (`EX_IOERR`).
+EXIT_CUT_OFF: Final = 74
 _LENGTH: Final = 4  # bytes in front of a message that say how long it is
 
 

@@ -13,9 +13,12 @@ import contextvars
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from statemachine_flow.errors import StepError
+
+#: How many functions that were given up may go on, unless somebody says otherwise.
+MAX_ABANDONED: Final = 32
 
 _Job = Callable[[], None]
 

@@ -39,6 +39,8 @@ from statemachine_flow.stores.unwritable import needs_migration, unwritable
 _ATTEMPTS: Final = 100
 #: How long a write waits for another process's lock.
 BUSY_SECONDS: Final = 30
+#: The same for a write that others of this process must not wait for.
+_HURRIED_SECONDS: Final = 0.05
 
 #: What a commit survives: the loss of power, or only the death of the process.
 Durability = Literal["power", "process"]
@@ -242,7 +244,20 @@ class Database:
             try:
                 yield
             finally:
-                self.run(f"PRAGMA synchronous = {self._level[0]}")
+                if self._connection is not None:  # else the file was lost inside
+                    self.run(f"PRAGMA synchronous = {self._level[0]}")
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Transactions inside hardly wait for another process: `store.busy` comes soon, and is to be expected."""
+        with self._lock:
+            connection = self._usable()
+            connection.set_busy_timeout(int(_HURRIED_SECONDS * 1000))
+            try:
+                yield
+            finally:
+                if self._connection is not None:  # as above
+                    connection.set_busy_timeout(BUSY_SECONDS * 1000)
 
     @contextmanager
     def lent(self) -> Iterator[apsw.Connection]:
@@ -285,10 +300,13 @@ class Database:
 
     def close(self) -> None:
         """Close the file; calling it again does nothing."""
+        if os.getpid() != self._pid:
+            # A child of fork must not touch the parent's locks, not even to close; and a thread may have held ours.
+            self._connection = None
+            return
         with self._lock:
             connection, self._connection = self._connection, None
-            # A child of fork must not touch the parent's locks, not even to close.
-            if connection is not None and os.getpid() == self._pid:
+            if connection is not None:
                 connection.close()
 
     # --- inside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, final
@@ -25,6 +26,10 @@ from statemachine_flow.stores.schema import is_store_id
 _NO_RUN: Final = -1
 #: How long the last sign of life of an owner that did not leave is remembered: a day, in microseconds.
 _REMEMBERED: Final = 86_400_000_000
+#: How often a sign of life is tried while others write, and for how long the connection is left to others in between,
+#: in seconds: about as long as any other write waits.
+_TRIES: Final = 300
+_PAUSE: Final = 0.05
 
 
 @final
@@ -122,8 +127,21 @@ class SqliteStore:
                 self._database.run(SQL["seal"], (self._number(run_id),))
 
     def beat(self, beat: Beat, runs: Mapping[str, int]) -> list[str]:
-        """See `Store.beat`."""
-        with self._database.kept(synced=False), self._database:
+        """See `Store.beat`.
+
+        While another process holds the file, the connection is left time and again to the other threads of this one.
+        """
+        for _ in range(_TRIES):
+            try:
+                return self._beat(beat, runs)
+            except StoreError as error:
+                if error.kind != "store.busy":
+                    raise
+            time.sleep(_PAUSE)
+        return self._beat(beat, runs)
+
+    def _beat(self, beat: Beat, runs: Mapping[str, int]) -> list[str]:
+        with self._database.hurried(), self._database.kept(synced=False), self._database:
             self._database.run(SQL["forget_beats"], (beat.at - _REMEMBERED, beat.nonce))
             self._database.run(SQL["beat"], (beat.nonce, beat.count, beat.at, beat.monotonic))
             asked = msgspec.json.encode(list(runs.items())).decode()

@@ -8,6 +8,8 @@ import itertools
 from collections.abc import Callable
 from typing import final
 
+from statemachine_flow.clock import LoopAlarm
+
 
 @final
 class ManualClock:
@@ -46,6 +48,10 @@ class ManualClock:
         else:
             heapq.heappush(self._timers, (self._seconds + seconds, next(self._order), timer))
         return timer
+
+    def alarm(self, callback: Callable[[], None]) -> LoopAlarm:
+        """See `Clock.alarm`; a loop that is held up holds up its alarms."""
+        return LoopAlarm(self, callback)
 
     def advance(self, seconds: float) -> None:
         """Let time pass; timers that fall due are called on their loops. Callable from any thread."""

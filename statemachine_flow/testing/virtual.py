@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, final
 
+from statemachine_flow.clock import LoopAlarm
 from statemachine_flow.testing.loop import VirtualLoop, running_loop
 from statemachine_flow.testing.timers import VirtualTimer
 
@@ -50,6 +51,10 @@ class VirtualClock:
             Stuck: it is another loop, where the time of this clock would never come.
         """
         return running_loop().set_timer(seconds, callback)
+
+    def alarm(self, callback: Callable[[], None]) -> LoopAlarm:
+        """See `Clock.alarm`; time passes on the loop alone, so nothing is called while that is held up."""
+        return LoopAlarm(self, callback)
 
     def advance(self, seconds: float) -> None:
         """Let time pass; what falls due is called when a loop of this clock runs next."""

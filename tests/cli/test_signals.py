@@ -228,6 +228,7 @@ def test_take_over_takes_no_run_from_a_process_of_this_host_that_lives(
     step_began(folder)
     refused = process("resume", "r1", "--take-over")
     begun = process("events", "r1").out.count("step.start")
+    recovered = process("recover", "--json")
     running.kill()
     running.communicate()
     (folder / "deaf.py").write_text("def block():\n    return 1\n")
@@ -235,7 +236,50 @@ def test_take_over_takes_no_run_from_a_process_of_this_host_that_lives(
 
     assert (refused.code, begun) == (5, 1)
     assert f"process {running.pid} on " in refused.err
+    assert "--take-over" not in refused.err, "it advises what it has just refused"
+    assert (recovered.code, recovered.json) == (0, {"runs": [], "refused": {}})
     assert taken.code == 0
+
+
+@pytest.mark.parametrize("verb", ["run", "resume", "recover"])
+def test_a_lease_is_that_of_the_process_that_carries_the_run(start: Start, folder: Path, verb: str) -> None:
+    if verb != "run":
+        first = start("run", "blocking.toml", "--run-id", "r1", "--db", "my.db")
+        step_began(folder)
+        first.kill()
+        first.communicate()
+    rest = {"run": ["blocking.toml", "--run-id", "r1"], "recover": []}.get(verb, ["r1"])
+    running = start(verb, *rest, "--db", "my.db", "--lease", "1m30s")
+    step_began(folder)
+    with contextlib.closing(open_store(folder / "my.db")) as store:
+        row = store.row("r1")
+    running.kill()
+    running.communicate()
+
+    assert row is not None
+    assert row.owner is not None
+    assert (row.owner.pid, row.owner.lease) == (running.pid, 90.0)
+
+
+#: Of two functions one overruns its timeout; the other is called after that.
+OVERRUN = """
+dsl = "1"
+name = "overrun"
+[steps]
+a = { call = "deaf:block", timeout = "1ms", optional = true }
+b = { needs = ["a"], call = "deaf:answer" }
+"""
+
+
+@pytest.mark.parametrize(("most", "code"), [("1", 1), ("2", 0), ("0", 0)])
+def test_so_many_functions_may_go_on_as_the_command_line_says(folder: Path, process: Smf, most: str, code: int) -> None:
+    (folder / "overrun.toml").write_text(OVERRUN)
+    (folder / "deaf.py").write_text(
+        "import threading\n\ndef block():\n    threading.Event().wait()\n\ndef answer():\n    return 1\n"
+    )
+    done = process("run", "overrun.toml", "--grace", "0", "--max-abandoned", most)
+
+    assert (done.code, "step.abandoned" in done.err) == (code, code == 1), done.err
 
 
 def test_take_over_is_for_owners_on_hosts_that_are_gone(start: Start, folder: Path, process: Smf) -> None:

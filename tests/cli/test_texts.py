@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from statemachine_flow.cli import output, times
-from statemachine_flow.cli.options import DURATION
+from statemachine_flow.cli.options import DURATION, Duration
 from statemachine_flow.cli.problems import problem_text
 from statemachine_flow.errors import Position, Problem, UsageError
 from statemachine_flow.views.escape import sanitize_lines
@@ -165,6 +165,12 @@ def test_a_duration_option(text: str, seconds: float) -> None:
 def test_a_wrong_duration_option(text: str) -> None:
     with pytest.raises(click.BadParameter):
         DURATION.convert(text, None, None)
+
+
+def test_a_duration_option_that_is_too_short() -> None:
+    assert Duration(1).convert("1s", None, None) == 1
+    with pytest.raises(click.BadParameter, match="'999ms' is shorter than 1 s"):
+        Duration(1).convert("999ms", None, None)
 
 
 @given(st.floats(0, 1e9))

@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from statemachine_flow.clock import LoopAlarm
+
 #: Where all wall clocks begin, microseconds UTC.
 EPOCH: Final = 1_800_000_000_000_000
 #: So many turns of loops in one moment are no work, but a circle.
@@ -185,6 +187,10 @@ class Machine:
     def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         """See `Clock.call_later`."""
         return asyncio.get_running_loop().call_later(seconds, callback)
+
+    def alarm(self, callback: Callable[[], None]) -> LoopAlarm:
+        """See `Clock.alarm`."""
+        return LoopAlarm(self, callback)
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Begin something on its loop."""

@@ -2,6 +2,7 @@
 
 usage: owner.py hold STORE LEASE COUNT GATE     start runs whose bodies wait until the file GATE is there; a line of
                                                 stdin ends it
+       owner.py block STORE LEASE GATE         the same for one run, whose body holds up the loop of its engine
        owner.py race STORE SEED COUNT EFFECTS   try to resume the runs, in a random order; bodies append to EFFECTS
 """
 
@@ -13,7 +14,9 @@ import os
 import random
 import sys
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from statemachine_flow.engine.asynchronous import AsyncEngine
 from statemachine_flow.errors import ConflictError
@@ -75,6 +78,21 @@ async def hold(path: str, lease: str, count: str, gate: str) -> None:
         await asyncio.to_thread(sys.stdin.readline)
 
 
+async def block(path: str, lease: str, gate: str) -> None:
+    def body() -> str:
+        say("begun")
+        while not Path(gate).exists():
+            time.sleep(0.01)
+        return "of the first owner"
+
+    document = DOCUMENT.replace("BODY", BODIES[0]) + 'steps.a.isolation = "inline"\n'
+    async with AsyncEngine(
+        SqliteStore(path, durability="process"), functions={BODIES[0]: body}, lease=float(lease)
+    ) as engine:
+        run = await engine.run(document, run_id="run-0")
+        say("run-0", run.state)
+
+
 async def race(path: str, seed: str, count: str, effects: str) -> None:
     async def body() -> int:
         descriptor = os.open(effects, os.O_WRONLY | os.O_APPEND)
@@ -96,4 +114,5 @@ async def race(path: str, seed: str, count: str, effects: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run({"hold": hold, "race": race}[sys.argv[1]](*sys.argv[2:]))
+    modes: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {"hold": hold, "block": block, "race": race}
+    asyncio.run(modes[sys.argv[1]](*sys.argv[2:]))

@@ -118,8 +118,13 @@ def test_a_run_that_is_cancelled_after_the_death_of_its_engine_leaves_nothing_ru
 def test_another_process_that_is_refused_the_run_ends_nothing_of_it(tmp_path: Path, take_over: bool) -> None:
     engine = begin(tmp_path, "run", PLAIN)
     pids = pids_in(tmp_path / "pids")
-    with smf.Engine(tmp_path / "runs.db") as opened, pytest.raises(ConflictError):
-        opened.resume("r", take_over=take_over)
+    with smf.Engine(tmp_path / "runs.db", grace=0.5) as opened:
+        before = opened.events("r"), opened.get("r").owner
+        with pytest.raises(ConflictError) as caught:
+            opened.resume("r", take_over=take_over)
+        assert caught.value.kind == "run.owned"
+        assert opened.recover().taken == []
+        assert (opened.events("r"), opened.get("r").owner) == before
     assert all(map(is_alive, pids))
     engine.send_signal(signal.SIGINT)
     engine.communicate(timeout=PATIENCE)

@@ -29,9 +29,9 @@ def start(*words: object) -> subprocess.Popen[str]:
 
 
 @contextlib.contextmanager
-def holding(path: Path, lease: float, count: int, gate: Path) -> Iterator[subprocess.Popen[str]]:
+def holding(mode: str, *words: object) -> Iterator[subprocess.Popen[str]]:
     """A process that has begun its runs."""
-    with start("hold", path, lease, count, gate) as process:
+    with start(mode, *words) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "begun\n"
@@ -47,7 +47,7 @@ def holding(path: Path, lease: float, count: int, gate: Path) -> Iterator[subpro
 def test_case_71_of_many_processes_that_resume_one_run_one_wins(tmp_path: Path, processes: int, count: int) -> None:
     path, effects = tmp_path / "runs.db", tmp_path / "effects"
     effects.touch()
-    with holding(path, 30, count, tmp_path / "never"):
+    with holding("hold", path, 30, count, tmp_path / "never"):
         pass  # and it is dead
     with contextlib.ExitStack() as stack:
         racers = [stack.enter_context(start("race", path, seed, count, effects)) for seed in range(processes)]
@@ -78,7 +78,7 @@ def test_case_72_an_owner_that_was_stopped_for_longer_than_its_lease_writes_noth
     But for what is cut off on waking: a coroutine that has not returned yet.
     """
     path, gate, count = tmp_path / "runs.db", tmp_path / "gate", 10
-    with holding(path, 0.3, count, gate) as process:
+    with holding("hold", path, 0.3, count, gate) as process:
         if trial % 2:
             gate.touch()  # it is stopped somewhere in its last commits, or before them
         process.send_signal(signal.SIGSTOP)
@@ -118,7 +118,7 @@ def _completed(engine: Engine) -> set[str]:
 def test_a_living_owner_that_beats_is_left_alone(tmp_path: Path) -> None:
     path, gate = tmp_path / "runs.db", tmp_path / "gate"
     bodies = dict.fromkeys(owner.BODIES, lambda: 2)
-    with holding(path, 0.3, 1, gate) as process, Engine(path, functions=bodies) as engine:
+    with holding("hold", path, 0.3, 1, gate) as process, Engine(path, functions=bodies) as engine:
         first = engine.list(owned=True)[0].owner
         assert first is not None
         store = SqliteStore(path, readonly=True)
@@ -129,3 +129,24 @@ def test_a_living_owner_that_beats_is_left_alone(tmp_path: Path) -> None:
         store.close()
         gate.touch()
         assert process.communicate("\n")[0] == "run-0 completed\n"
+
+
+def test_a_living_owner_whose_loop_is_held_up_for_longer_than_its_lease_keeps_its_run(tmp_path: Path) -> None:
+    path, gate = tmp_path / "runs.db", tmp_path / "gate"
+    bodies = dict.fromkeys(owner.BODIES, lambda: "of the second owner")
+    with holding("block", path, 0.6, gate) as process, Engine(path, functions=bodies) as engine:
+        (row,) = engine.list(owned=True)
+        assert row.owner is not None
+        store = SqliteStore(path, readonly=True)
+        while (beat := store.last_beat(row.owner.nonce)) is None or beat.count < 8:  # more than two leases
+            assert engine.recover().taken == []
+            with pytest.raises(ConflictError) as caught:
+                engine.resume("run-0")
+            assert caught.value.kind == "run.owned"
+        assert store.row("run-0") == row, "nothing was written meanwhile: the loop was held up"
+        store.close()
+        gate.touch()
+        assert process.communicate("\n")[0] == "run-0 completed\n"
+        step = engine.get("run-0").steps["a"]
+        assert (step.output, step.attempt) == ("of the first owner", 1)
+        assert engine.rejected("run-0") == []

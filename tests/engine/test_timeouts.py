@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from statemachine_flow.builder import Workflow
+from statemachine_flow.engine.asynchronous import AsyncEngine
+from statemachine_flow.errors import UsageError
 from statemachine_flow.model import RetryPolicy
 from statemachine_flow.steps.base import StepContext
 from tests.engine.harness import PATIENCE, Events, Gate, Outcomes, World, add, states
@@ -339,6 +341,11 @@ def test_a_retry_of_a_run_that_took_too_long_has_its_whole_time_again(world: Wor
     engine.quiet()
     gate.open(1)
     assert retried.result(PATIENCE).state == "completed"
+
+
+def test_an_engine_that_lets_no_function_be_abandoned_could_begin_none() -> None:
+    with pytest.raises(UsageError, match="no function begins in a thread"):
+        AsyncEngine("memory://", max_abandoned=0)
 
 
 def test_when_too_many_functions_go_on_no_other_begins_in_a_thread_until_one_returns(world: World) -> None:

@@ -111,6 +111,24 @@ def come_back_twice() -> str:
     return f"from {parent == os.getpid()}"
 
 
+def close_all(place: str, first: int, how: str, context: StepContext) -> str:
+    """Close what one did not open, and open a file, which then has the number of what was the way back."""
+    print("some words", end="")  # noqa: T201 - they lie in a buffer while their descriptor is closed
+    os.closerange(first, 256)
+    descriptor = os.open(place, os.O_RDWR | os.O_CREAT)
+    context.logger.warning("nobody hears this")
+    if how == "raise":
+        raise ValueError(descriptor)
+    return f"{descriptor}"
+
+
+def close_printing() -> int:
+    """Print, and close what is printed to."""
+    print("some words", end="")  # noqa: T201 - as above
+    os.close(1)
+    return 1
+
+
 def unkeepable() -> Any:
     return object()
 

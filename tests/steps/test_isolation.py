@@ -164,6 +164,29 @@ def test_its_death_is_the_end_of_its_attempt_alone(how: str, said: str) -> None:
 
 
 @posix
+@pytest.mark.parametrize("how", ["return", "raise"])
+def test_one_that_closes_the_way_back_dies_without_a_word_and_leaves_files_of_its_own_alone(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], how: str
+) -> None:
+    step = isolated(functions.close_all, with_={"place": str(tmp_path / "file"), "first": 3, "how": how})
+    assert step.error is not None
+    assert (step.error.kind, step.error.name) == ("step.died", "ProcessDied")
+    assert "did it close descriptors that it did not open" in step.error.message
+    assert (tmp_path / "file").read_bytes() == b""
+    assert capfd.readouterr() == ("", "some words")
+
+
+@posix
+def test_one_that_closes_what_it_prints_to_still_tells_what_it_gave(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    step = isolated(functions.close_printing)
+    assert (step.state, step.output) == ("completed", 1)
+    assert capfd.readouterr() == ("", "")
+
+
+@posix
 def test_a_death_is_tried_again_where_the_policy_says_so(tmp_path: Path) -> None:
     retry = {"max_attempts": 3, "delay": "1ms", "retry_on": ["ProcessDied"]}
     assert isolated(functions.die_once, with_={"place": str(tmp_path / "x")}, retry=retry).output == 2

@@ -17,7 +17,7 @@ import pytest
 
 from statemachine_flow.errors import StoreError
 from statemachine_flow.stores import filesystem
-from statemachine_flow.stores.base import RunFilter
+from statemachine_flow.stores.base import Beat, RunFilter, Write
 from statemachine_flow.stores.presence import Presence, identity_of
 from statemachine_flow.stores.sqlite import SqliteStore
 from tests.stores.test_contract import OTHER, Author
@@ -190,8 +190,17 @@ GONE: dict[str, Callable[[Path], object]] = {
     "shared memory replaced": lambda path: _replace(Path(f"{path}-shm")),
     "folder renamed": lambda path: path.parent.rename(path.parent.with_name("moved")),
 }
+
+
+def unsynced(write: Write) -> Write:
+    write.synced = False
+    return write
+
+
 WRITES: dict[str, Callable[[SqliteStore, Author], object]] = {
     "a commit": lambda store, author: store.commit([author.note()]),
+    "a commit that is not synced": lambda store, author: store.commit([unsynced(author.note())]),
+    "a sign of life": lambda store, _: store.beat(Beat("n", 1, 1, 1.0), {}),
     "a claim": lambda store, _: store.claim("r", 1, OTHER),
     "a request": lambda store, _: store.request("r", "pause", "", "", 1),
     "a transaction": lambda store, author: store.transact(lambda _: None, author.note),

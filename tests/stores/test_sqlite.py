@@ -10,6 +10,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +23,7 @@ from statemachine_flow.builder import Workflow
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.errors import NotFoundError, StoreError, UsageError
 from statemachine_flow.stores import database
-from statemachine_flow.stores.base import NewRun, Owner, RunFilter, Write
+from statemachine_flow.stores.base import Beat, NewRun, Owner, RunFilter, Write
 from statemachine_flow.stores.seal import add_seal, seal_all
 from statemachine_flow.stores.sqlite import SqliteStore
 
@@ -564,6 +566,33 @@ def test_case_75_a_foreign_write_lock_is_waited_for_and_then_reported(
         assert store.row("r1") is not None  # readers do not wait
         other.execute("ROLLBACK")
     assert store.claim("r1", 1, OWNER)
+    store.close()
+
+
+def test_a_sign_of_life_that_waits_for_a_foreign_lock_keeps_no_other_thread_from_the_store(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses, told = threading.Semaphore(0), list[list[str]]()
+    monkeypatch.setattr(time, "sleep", lambda _seconds: pauses.release())
+    store = SqliteStore(filled)
+    with contextlib.closing(apsw.Connection(str(filled))) as other:
+        other.execute("BEGIN IMMEDIATE")
+        thread = threading.Thread(target=lambda: told.append(store.beat(Beat("n", 1, 1, 1.0), {"r1": 7})))
+        thread.start()
+        for _ in range(3):
+            assert pauses.acquire(timeout=20), "it waits with the connection in its hands"
+            assert store.row("r1") is not None
+        other.execute("ROLLBACK")
+    thread.join(20)
+    assert (told, store.last_beat("n")) == ([["r1"]], Beat("n", 1, 1, 1.0))
+    assert store.claim("r1", 1, OWNER)
+    store.close()
+
+
+def test_other_writes_wait_for_a_foreign_lock_as_long_as_before_once_a_sign_of_life_was_given(filled: Path) -> None:
+    store = SqliteStore(filled)
+    store.beat(Beat("n", 1, 1, 1.0), {})
+    assert store._database.pragma("busy_timeout") == database.BUSY_SECONDS * 1000
     store.close()
 
 
