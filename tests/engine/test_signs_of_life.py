@@ -185,7 +185,7 @@ def test_an_engine_that_was_refused_a_run_gives_no_signs_of_life(world: World) -
     row.epoch -= 1
 
     async def claim() -> None:
-        with pytest.raises(ConflictError, match="took the run first"):
+        with pytest.raises(ConflictError, match="took it first"):
             second.core.ownership.claim(row, take_over=False)
 
     before = world.clock.waiting
