@@ -11,7 +11,7 @@ import attrs
 from statemachine_flow.engine import entry
 from statemachine_flow.engine.hold import hold
 from statemachine_flow.engine.ownership import let_go
-from statemachine_flow.errors import ConflictError, SmfError, StoreError
+from statemachine_flow.errors import ConflictError, SmfError, StoreError, UsageError
 from statemachine_flow.lifecycle import RUN_AT_REST, RunState
 from statemachine_flow.stores.base import Owner, RunFilter, RunRow
 
@@ -108,6 +108,8 @@ async def _take(  # noqa: PLR0917 - what is taken for whom, and what came of it
     except ConflictError as error:
         if error.kind not in ("run.owned", "run.fenced"):  # somebody else was faster
             refused[row.id] = error
+    except UsageError:  # the engine is closing, which says nothing about the run
+        raise
     except SmfError as error:
         refused[row.id] = error
     else:

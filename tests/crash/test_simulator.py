@@ -36,10 +36,10 @@ def test_whatever_happens_to_hosts_for_many_seeds_more(first: int) -> None:
     play(range(first, min(first + 200, _ALL)))
 
 
-def found(mutant: str, patch: pytest.MonkeyPatch) -> str:
-    """What the first of the usual seeds says that finds a broken engine."""
+def found(mutant: str, patch: pytest.MonkeyPatch, seeds: int) -> str:
+    """What the first seed says that finds a broken engine; one of few is rare, for much else is in its way."""
     MUTANTS[mutant](patch)
-    for seed in range(_USUAL):
+    for seed in range(seeds):
         try:
             simulate(seed)
         except Violation as violation:
@@ -48,11 +48,11 @@ def found(mutant: str, patch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize(
-    ("mutant", "what"),
+    ("mutant", "what", "seeds"),
     [
-        ("lease_by_wall_clock", "was taken from|died long ago"),
+        ("lease_by_wall_clock", "was taken from|died long ago", _USUAL),
         *(
-            pytest.param(mutant, what, marks=[pytest.mark.soak])
+            pytest.param(mutant, what, 10 * _USUAL, marks=[pytest.mark.soak])
             for mutant, what in [
                 ("epoch_not_asked", "wrote under epoch"),
                 ("nothing_interrupted", "was left running"),
@@ -64,10 +64,8 @@ def found(mutant: str, patch: pytest.MonkeyPatch) -> str:
         ),
     ],
 )
-def test_a_broken_engine_is_found_within_the_seeds_of_every_test_run(
-    mutant: str, what: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    violation = found(mutant, monkeypatch)
+def test_a_broken_engine_is_found(mutant: str, what: str, seeds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    violation = found(mutant, monkeypatch, seeds)
     assert re.match(r"seed=\d+: ", violation), f"no seed finds {mutant}"
     assert re.search(what, violation)
 
