@@ -192,6 +192,14 @@ def test_case_49_a_flipped_bit_is_reported_or_changes_no_answer(store: Damaged) 
     assert wrong == {}
 
 
+def test_case_49_a_run_whose_row_is_damaged_keeps_what_came_too_late(store: Damaged) -> None:
+    """Its header says how long its id is: no bit of both may make it another run's."""
+    row = store.data.index(b"r1w1.0.0")
+    wrong = {(place, bit): store.flipped(place, bit=bit) for place in range(row - 24, row + 2) for bit in range(8)}
+
+    assert {at: said for at, said in wrong.items() if said} == {}
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_case_49_no_byte_of_200_kib_can_be_flipped_unnoticed(large: Damaged, tmp_path: Path) -> None:

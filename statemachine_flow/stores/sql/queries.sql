@@ -150,11 +150,14 @@ DELETE FROM beats WHERE nonce = ?;
 INSERT INTO rejected (run, epoch, owner, at, kind, step, data, seal)
 SELECT no, ?2, ?3, ?4, ?5, ?6, ?7, smf_seal(no, ?2, ?3, ?4, ?5, ?6, ?7) FROM runs WHERE id = ?1;
 
+-- A run is found by its row and by the index of its id: damage to one of them hides nothing.
 -- name: rejected
 SELECT runs.id, rejected.epoch, rejected.owner, at, kind, step, data,
-  rejected.seal IS smf_seal(run, rejected.epoch, rejected.owner, at, kind, step, data) AS is_whole
+  runs.id IS :run AND rejected.seal IS smf_seal(run, rejected.epoch, rejected.owner, at, kind, step, data) AS is_whole
 FROM rejected LEFT JOIN runs ON runs.no = rejected.run
-WHERE runs.id = :run OR NOT is_whole OR runs.id IS NULL ORDER BY rejected.no;
+WHERE runs.id = :run OR run = (SELECT no FROM runs WHERE id = :run) OR runs.id IS NULL
+  OR rejected.seal IS NOT smf_seal(run, rejected.epoch, rejected.owner, at, kind, step, data)
+ORDER BY rejected.no;
 
 -- name: owners
 SELECT id, owner FROM runs WHERE owner IS NOT NULL ORDER BY no;
