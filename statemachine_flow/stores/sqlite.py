@@ -293,7 +293,10 @@ class SqliteStore:
 
     def records(self, run_id: str, after: int = 0) -> list[Record]:
         """See `Store.records`."""
-        return [Record(*values) for values in self._database.read(SQL["records"], (run_id, after))]
+        found = [Record(*values) for values in self._database.read(SQL["records"], (run_id, after))]
+        if any(type(record.seq) is not int for record in found):  # in a damaged file a column may have any type
+            raise StoreError("the journal is damaged: a record has no number", kind="store.corrupt", run=run_id)
+        return found
 
     def definition(self, content_hash: str) -> bytes | None:
         """See `Store.definition`."""

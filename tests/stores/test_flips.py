@@ -200,6 +200,18 @@ def test_case_49_a_run_whose_row_is_damaged_keeps_what_came_too_late(store: Dama
     assert {at: said for at, said in wrong.items() if said} == {}
 
 
+def test_case_49_a_record_whose_number_is_damaged_is_reported(tmp_path: Path) -> None:
+    """The heads of all pages say how many cells they have: one too many is a record without a number."""
+    path = tmp_path / "runs.db"
+    fill(path, 24_000)
+    with contextlib.closing(Damaged(path, tmp_path)) as store:
+        pages = [at for at in range(4096, len(store.data), 4096) if store.data[at] in (2, 5, 10, 13)]
+        places = [(at + byte, bit) for at in pages for byte in range(8) for bit in range(8)]
+        wrong = {(place, bit): store.flipped(place, bit=bit) for place, bit in places}
+
+    assert {at: said for at, said in wrong.items() if said} == {}
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_case_49_no_byte_of_200_kib_can_be_flipped_unnoticed(large: Damaged, tmp_path: Path) -> None:
