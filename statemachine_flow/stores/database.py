@@ -19,7 +19,7 @@ import apsw
 
 from statemachine_flow.errors import StoreError, UsageError
 from statemachine_flow.stores.failures import SYNC_FAILED, store_error
-from statemachine_flow.stores.files import prepare_file
+from statemachine_flow.stores.files import keep_private, prepare_file, require_log_of_its_own
 from statemachine_flow.stores.filesystem import is_shared
 from statemachine_flow.stores.known import (
     APPLICATION_ID,
@@ -82,6 +82,7 @@ class Database:
         is_shared_ = is_shared(path.parent)
         self._journal_mode, self._level = ("delete", _EXTRA) if is_shared_ else ("wal", _SYNCHRONOUS[durability])
         if not is_new:
+            require_log_of_its_own(path)
             refuse_by_header(path)
         if self._journal_mode == "wal" and not readonly:
             require_safe_log()
@@ -122,14 +123,30 @@ class Database:
                 hint=f"put back {self.path.name}-wal, or a backup; or remove {self.path.name}-mark to begin anew",
             )
         is_empty = is_empty and not readonly
-        version = SCHEMA_VERSION if is_empty else self._identify()  # before any setting that would write
+        if not is_empty:  # all that can be refused is, before any setting that would write
+            self._require_ours(connection)
+        if not readonly:
+            keep_private(self.path)
         self._settle(readonly=readonly)
         if is_empty:
             self._create_tables()
-            version = self._identify()
+        version = self._identify()  # which makes the log, where its use has just begun
         if version < SCHEMA_VERSION:
             self._bring_up(version, readonly=readonly)
-        require_own_schema(connection, self.path)
+        if is_empty or version < SCHEMA_VERSION:
+            require_own_schema(connection, self.path)
+
+    def _require_ours(self, connection: apsw.Connection) -> None:
+        """Refuse what is not exactly a store of this version, or of an older one."""
+        self.run("BEGIN")  # another process may bring it up to this version in between
+        try:
+            version = self._identify()
+            if version < SCHEMA_VERSION:
+                require_old(connection, self.path, version)
+            else:
+                require_own_schema(connection, self.path)
+        finally:
+            self.run("ROLLBACK")
 
     def _settle(self, *, readonly: bool) -> None:
         level, number = self._level

@@ -25,7 +25,7 @@ def prepare_file(path: Path, *, create: bool) -> bool:
     """Make sure `path` is a regular file of ours, or make it.
 
     Modes are given when folder and file are created, so they hold whatever the umask is; SQLite gives its log and
-    shared-memory files the mode of the database. A file that others could read is made private where it may be written.
+    shared-memory files the mode of the database. One that is there is left as it is, see `keep_private`.
 
     Args:
         path: absolute.
@@ -46,6 +46,36 @@ def prepare_file(path: Path, *, create: bool) -> bool:
     except OSError as error:
         hint = "name an existing store with --db" if isinstance(error, FileNotFoundError) else None
         raise StoreError(f"{path}: {error.strerror or error}", kind="store.io", hint=hint) from error
+
+
+def keep_private(path: Path) -> None:
+    """Take away what others may do with a store, and with the files beside it; to be called once it is known for one.
+
+    Raises:
+        OSError: it cannot be done.
+    """
+    if os.name != "posix":
+        return
+    for suffix in ("", *COMPANIONS):
+        file = Path(f"{path}{suffix}")
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_IMODE(file.lstat().st_mode) & 0o077:
+                file.chmod(FILE)
+
+
+def require_log_of_its_own(path: Path) -> None:
+    """Refuse a file that is empty beside a log that is not: SQLite would delete that, and with it all there is.
+
+    Raises:
+        StoreError: `store.lost_tail`.
+    """
+    log = Path(f"{path}-wal")
+    if path.stat().st_size == 0 and log.exists() and log.stat().st_size > 0:
+        raise StoreError(
+            f"{path} is empty, and its log is not: the file itself was cut off or taken away",
+            kind="store.lost_tail",
+            hint=f"put back {path.name} or a backup; to begin anew, move {log.name} and {path.name}-mark away",
+        )
 
 
 def read_header(path: Path) -> tuple[int, int, bool] | None:
@@ -97,7 +127,7 @@ def _prepare(path: Path, *, create: bool) -> bool:
     _require_private_folder(path.parent)
     for suffix in COMPANIONS:
         with contextlib.suppress(FileNotFoundError):
-            _require_regular(Path(f"{path}{suffix}"), private=create)
+            _require_regular(Path(f"{path}{suffix}"))
     if create:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
         try:
@@ -109,7 +139,7 @@ def _prepare(path: Path, *, create: bool) -> bool:
             os.close(handle)
             Path(f"{path}-mark").unlink(missing_ok=True)  # of a store that somebody removed
             return True
-    if _require_regular(path, private=create).st_size == 1:  # SQLite takes that for an empty file
+    if _require_regular(path).st_size == 1:  # SQLite takes that for an empty file
         raise StoreError(f"{path} is not a store of this library", kind="store.not_ours")
     return False
 
@@ -125,8 +155,8 @@ def _require_private_folder(folder: Path) -> None:
         )
 
 
-def _require_regular(path: Path, *, private: bool) -> os.stat_result:
-    """Refuse what is no plain file of this user; with `private`, take away what others may do with it."""
+def _require_regular(path: Path) -> os.stat_result:
+    """Refuse what is no plain file of this user."""
     found = path.lstat()
     what = None
     if not stat.S_ISREG(found.st_mode):
@@ -137,8 +167,6 @@ def _require_regular(path: Path, *, private: bool) -> os.stat_result:
         what = "a file of another user"
     if what is not None:
         raise StoreError(f"{path} is {what}", kind="store.unsafe_path", hint="name a file of your own, by its own name")
-    if private and os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
-        path.chmod(FILE)
     return found
 
 

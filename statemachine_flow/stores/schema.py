@@ -124,7 +124,8 @@ def require_own_schema(connection: apsw.Connection, path: Path) -> None:
 def foreign_to(connection: apsw.Connection) -> str | None:
     """What in a file's schema keeps it from being a store of ours; None if nothing does."""
     expected, found = own_statements(), listed(connection)
-    ours = {name: sql for _, name, table, sql in found if name in expected or table in _own_tables()}
+    # A trigger's table is listed as somebody typed it, and fires whatever the case is.
+    ours = {name: sql for _, name, table, sql in found if name in expected or table.lower() in _own_tables()}
     for name in expected.keys() | ours.keys():
         if expected.get(name) != ours.get(name):
             what = "is missing" if name not in ours else "is none of ours" if name not in expected else "was changed"

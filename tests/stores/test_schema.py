@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import apsw
@@ -41,6 +42,7 @@ REWRITE = "UPDATE sqlite_schema SET sql = replace(sql, '{}', '{}') WHERE name = 
 PLANTED = {
     "trigger on runs": ["CREATE TRIGGER evil AFTER UPDATE ON runs BEGIN UPDATE runs SET message = 'evil'; END"],
     "trigger on journal": ["CREATE TRIGGER evil AFTER INSERT ON journal BEGIN DELETE FROM steps; END"],
+    "trigger in another case": ["CREATE TRIGGER evil AFTER INSERT ON Journal BEGIN SELECT raise(ignore); END"],
     "index": ["CREATE INDEX more ON journal (kind)"],
     "partial index": ["CREATE UNIQUE INDEX more ON runs (state) WHERE state = 'running'"],
     "index gone": ["DROP INDEX runs_by_state"],
@@ -67,6 +69,19 @@ def test_case_52_what_was_planted_into_the_schema_is_refused(path: Path, what: s
         SqliteStore(path, readonly=readonly)
 
     assert (caught.value.kind, caught.value.exit_code) == ("store.schema_mismatch", 6)
+
+
+@pytest.mark.parametrize("what", ["trigger on runs", "table gone", "table renamed"])
+def test_case_52_a_store_that_is_refused_is_left_as_it_is(path: Path, what: str) -> None:
+    """Also one that has no log yet, such as a backup: that is not switched on."""
+    change(path, "PRAGMA journal_mode = DELETE", *PLANTED[what])
+    path.chmod(0o640)
+    before = path.read_bytes(), {file.name for file in path.parent.iterdir()}
+    with pytest.raises(StoreError):
+        SqliteStore(path)
+
+    assert (path.read_bytes(), {file.name for file in path.parent.iterdir()}) == before
+    assert path.stat().st_mode & 0o777 == (0o640 if os.name == "posix" else path.stat().st_mode & 0o777)
 
 
 def test_case_52_a_planted_trigger_never_fires(path: Path) -> None:

@@ -266,10 +266,11 @@ STRANGERS: dict[str, Callable[[Path], None]] = {
 @pytest.mark.parametrize("readonly", [False, True])
 def test_case_47_a_file_that_is_no_store_is_refused_and_left_as_it_was(path: Path, what: str, readonly: bool) -> None:
     STRANGERS[what](path)
-    before = path.read_bytes()
+    path.chmod(0o640)
+    before = path.read_bytes(), path.stat().st_mode
 
     assert refusal(path, readonly=readonly).kind == "store.not_ours"
-    assert path.read_bytes() == before
+    assert (path.read_bytes(), path.stat().st_mode) == before
 
 
 def test_case_46_an_empty_file_becomes_a_store(path: Path) -> None:
@@ -407,6 +408,19 @@ def test_case_48_each_page_zeroed_is_reported_or_not_needed(filled: Path, tmp_pa
 
     assert [result for result in found if result not in ("store.corrupt", "store.not_ours", good)] == []
     assert found.count("store.corrupt") >= 3
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_case_48_a_file_without_bytes_leaves_its_log_to_whoever_can_mend_it(path: Path, readonly: bool) -> None:
+    store = SqliteStore(path)
+    path.write_bytes(b"")
+    log = Path(f"{path}-wal")
+    before = log.read_bytes()
+    assert before
+
+    assert refusal(path, readonly=readonly).kind == "store.lost_tail"
+    assert log.read_bytes() == before
+    store.close()
 
 
 @pytest.mark.parametrize("lost", [1, 2, 5, 6])

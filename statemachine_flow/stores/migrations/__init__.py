@@ -49,7 +49,7 @@ def require_old(connection: apsw.Connection, path: Path, version: int) -> list[L
         StoreError: `store.schema_mismatch`, also for a version that never was.
     """
     old = OLD.get(version)
-    ours = [] if old is None else [entry for entry in listed(connection) if entry[2] in old.tables]
+    ours = [] if old is None else [entry for entry in listed(connection) if entry[2].lower() in old.tables]
     if old is None or digest_of(ours) != old.digest:
         raise StoreError(
             f"{path} says it has schema {version}, and does not look like it",
