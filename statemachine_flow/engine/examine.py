@@ -12,7 +12,7 @@ from typing import Any, Final
 import attrs
 
 from statemachine_flow.errors import SmfError, StoreError
-from statemachine_flow.journal import RunFold, require_end
+from statemachine_flow.journal import RunFold, require_end, stream_blobs
 from statemachine_flow.snapshot import decode_definition
 from statemachine_flow.stores.base import RunFilter, RunRow, Store
 
@@ -132,10 +132,16 @@ def _definitions(store: Store, fold: RunFold) -> Iterator[str]:
 
 def _blobs(store: Store, fold: RunFold) -> Iterator[Damage]:
     for step in fold.steps.values():
-        for digest in (step.blob, step.previous_blob):
+        named = [*stream_blobs(step.output), *stream_blobs(step.previous)]
+        for output in (step.blob, step.previous_blob):
             try:
-                if digest is not None:
-                    store.blob(digest)
+                if output is not None:
+                    named += stream_blobs(store.blob(output))
+            except StoreError as error:
+                yield Damage(message=error.message, run=fold.id, step=step.id)
+        for digest in named:
+            try:
+                store.blob(digest)
             except StoreError as error:
                 yield Damage(message=error.message, run=fold.id, step=step.id)
 

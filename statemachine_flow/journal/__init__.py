@@ -5,6 +5,7 @@ Layout:
     links     whether records follow each other, and are as they were written
     step      what the records of one step add up to
     fold      what a run's records add up to
+    streams   the blobs that outputs of commands name
 """
 
 from statemachine_flow.journal.fold import RunFold
@@ -38,6 +39,7 @@ from statemachine_flow.journal.records import (
     encode_data,
 )
 from statemachine_flow.journal.step import StepFold, is_top
+from statemachine_flow.journal.streams import stream_blobs
 
 __all__ = [
     "ABSENT",
@@ -70,5 +72,6 @@ __all__ = [
     "encode_data",
     "is_top",
     "require_end",
+    "stream_blobs",
     "verified",
 ]

@@ -19,7 +19,7 @@ from typing import Final
 import apsw
 
 from statemachine_flow.errors import StoreError
-from statemachine_flow.journal import Record, verified
+from statemachine_flow.journal import Record, RunFold, StepCompleted, stream_blobs
 from statemachine_flow.stores.blobs import BlobFolder, FolderSpill
 from statemachine_flow.stores.failures import store_error
 from statemachine_flow.stores.files import COMPANIONS, sync_file, sync_folder
@@ -90,12 +90,17 @@ def make_independent(copy: apsw.Connection) -> set[str]:
     copy.execute("BEGIN IMMEDIATE")
     blobs = set[str]()
     for number, run_id, seq, is_whole in copy.execute(SQL["extents"]).fetchall():
-        records = verified(str(run_id), (Record(*values) for values in copy.execute(SQL["journal"], (number,))), None)
-        if not is_whole or len(records) != seq:
+        records = [Record(*values) for values in copy.execute(SQL["journal"], (number,))]
+        fold = RunFold(str(run_id))
+        fold.replay(records)
+        if not is_whole or fold.seq != seq:
             raise StoreError("its row and its journal differ", kind="store.corrupt", run=str(run_id))
-        # Most records name none, and decoding all of them would take longer than the copy.
-        named = (getattr(record.decode(), "blob", None) for record in records if b"blob" in record.data)
-        blobs.update(digest for digest in named if digest is not None)
+        folded = {(step.id, step.state, step.attempt) for step in fold.steps.values()}
+        if folded != {(step, state, attempt) for step, state, attempt in copy.execute(SQL["steps_of"], (number,))}:
+            raise StoreError("the rows of its steps are not what its journal gives", kind="store.corrupt", run=fold.id)
+        for data in (record.decode() for record in records if b"blob" in record.data):
+            if isinstance(data, StepCompleted):
+                blobs.update((data.blob,) if data.blob is not None else stream_blobs(data.output))
     for text in damaged_rows(copy.execute):
         raise StoreError(text, kind="store.corrupt")
     copy.execute("UPDATE runs SET owner = NULL, epoch = epoch + 1, seal = 0")
@@ -157,6 +162,7 @@ def _copied_blobs(path: Path, target: Path, needed: AbstractSet[str]) -> Iterato
     source = BlobFolder(path.with_name(f"{path.name}.blobs"))
     folder = target.with_name(f"{target.name}.blobs")
     is_new, blobs, copied = not folder.exists(), BlobFolder(folder), list[FolderSpill]()
+    streams = set[str]()
     try:
         for digest in sorted(source.digests() - blobs.digests()):
             try:
@@ -165,11 +171,13 @@ def _copied_blobs(path: Path, target: Path, needed: AbstractSet[str]) -> Iterato
                 if source.has(digest):
                     raise
                 continue  # taken back meanwhile; what the copy needs is looked for below
+            if digest in needed:
+                streams.update(stream_blobs(data))
             spill = blobs.open()
             copied.append(spill)
             spill.write(data)
             spill.finish()
-        for digest in sorted(needed):
+        for digest in sorted(needed | streams):
             blobs.require(digest)
         yield
     except BaseException:

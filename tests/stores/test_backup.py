@@ -255,6 +255,38 @@ def test_a_damaged_blob_gives_no_backup(path: Path, target: Path, damage: Callab
     assert not target.exists()
 
 
+@pytest.mark.parametrize("damage", [lambda blob: blob.write_bytes(b"other"), Path.unlink])
+@pytest.mark.parametrize("size", [1_100_000, 3_000_000], ids=["just too long", "long"])
+def test_a_damaged_stream_of_a_command_gives_no_backup_and_is_found(
+    path: Path, target: Path, damage: Callable[[Path], object], size: int
+) -> None:
+    """Only the output that names it knows of it, which may lie in a blob itself."""
+    long = Workflow("long")
+    long.run("say", [sys.executable, "-c", f"print('x' * {size})"])
+    with Engine(path) as engine:
+        run = engine.run(long, run_id="r")
+        engine.backup(target.with_name("whole.db"))
+        damage(Path(f"{path}.blobs", run.steps["say"].output["stdout_blob"]))
+        with pytest.raises(StoreError) as caught:
+            engine.backup(target)
+        found = engine.verify("r").damages
+
+    assert caught.value.kind == "store.corrupt"
+    assert not target.exists()
+    assert [(one.run, one.step) for one in found] == [("r", "say")]
+
+
+def test_a_backup_whose_steps_are_not_what_their_journal_gives_is_none(path: Path, target: Path) -> None:
+    with Engine(path) as engine:
+        engine.run(workflow())
+        with contextlib.closing(apsw.Connection(str(path))) as connection:
+            connection.execute("UPDATE steps SET attempt = 9")
+        with pytest.raises(StoreError, match="rows of its steps") as caught:
+            engine.backup(target)
+
+    assert (caught.value.kind, target.exists()) == ("store.corrupt", False)
+
+
 def test_a_store_in_memory_has_no_file_to_be_copied(target: Path) -> None:
     with Engine("memory://") as engine, pytest.raises(UsageError):
         engine.backup(target)

@@ -16,6 +16,9 @@ SELECT no, id, seq, seal IS smf_seal(no, {{columns}}) FROM runs;
 -- name: journal
 SELECT seq, kind, at, step, data, digest FROM journal WHERE run = ? ORDER BY seq;
 
+-- name: steps_of
+SELECT step, state, attempt FROM steps WHERE run = ?;
+
 -- name: last_request
 SELECT seq FROM sqlite_sequence WHERE name = 'requests';
 
