@@ -39,9 +39,15 @@ async def resume(
 
 
 def is_being_paused(core: Core, run_id: str) -> bool:
-    """Whether a run is paused whose attempts still come to their end in another process."""
+    """Whether a run is paused whose attempts still come to their end in another process.
+
+    Where none is under way, its owner is one who is about to resume it, and whoever comes second is refused.
+    """
     row = core.row(run_id)
-    return row.state == RunState.PAUSED and core.ownership.is_elsewhere(row)
+    if row.state != RunState.PAUSED or not core.ownership.is_elsewhere(row):
+        return False
+    fold = core.load(row)[1]
+    return fold.alive_steps > fold.child_runs
 
 
 async def ask_to_resume(
