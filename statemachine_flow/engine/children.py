@@ -13,6 +13,7 @@ from statemachine_flow.engine.code import code_of
 from statemachine_flow.engine.commands import StartChild, StopChild
 from statemachine_flow.engine.inputs import complete_inputs, split_secrets
 from statemachine_flow.engine.outcome import Outcome, failed
+from statemachine_flow.engine.rules import AT_WORK
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import ConflictError, SmfError, StepError, StoreError
 from statemachine_flow.journal import Created, ErrorInfo, RunFold
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
 
 #: What says that somebody else works on a child run now.
 _TAKEN: Final = ("run.owned", "run.fenced", "run.conflict")
+#: How reasons begin for which no person paused a run: it goes on with the run above it, which may be taken over.
+_OF_AN_ENGINE: Final = (
+    "the run above it was stopped",
+    "the engine was closed",
+    "stopped by SIG",
+    "interrupted from the keyboard",
+    "code_missing: ",
+    "code_changed: ",
+    "uncertain: ",
+    "run.limit: ",
+)
 
 
 @final
@@ -47,7 +59,7 @@ class Children:
         node, run_id = command.node, command.run_id
         self._elsewhere.pop(run_id, None)
         try:
-            self._follow(parent, node, run_id)
+            self._follow(parent, command)
         except StoreError as error:
             parent.end(error)  # it says nothing of the child, whose end may be good
         except SmfError as error:
@@ -56,8 +68,8 @@ class Children:
             else:
                 self._report(parent, node, run_id, failed(error))
 
-    def _follow(self, parent: Worker, node: Node, run_id: str) -> None:
-        core = self._core
+    def _follow(self, parent: Worker, command: StartChild) -> None:
+        core, node, run_id = self._core, command.node, command.run_id
         worker, row = core.workers.get(run_id), core.store.row(run_id)
         if worker is None and row is None:
             self._begin(parent, node, run_id)
@@ -68,7 +80,10 @@ class Children:
         if worker is None and fold.state in RUN_AT_REST:
             self._report(parent, node, run_id, _outcome_of(fold), fold.ended_at)
             return
-        if worker is None:
+        is_stopped = parent.fold.state not in AT_WORK or parent.decider.frontier.is_stopped(node)
+        if _stays_paused(fold, command) or (worker is None and is_stopped):  # nothing begins of what is about to end
+            self._elsewhere[run_id] = parent, node
+        elif worker is None:
             core.library.share(fold.created.definition, parent.fold.created.definition)
             self._give_secrets(parent, node, run_id, fold)
             worker = core.take_hold(run_id, listener=parent.on_record)
@@ -175,6 +190,11 @@ class Children:
         self._elsewhere.pop(run_id, None)
         if self._core.workers.get(parent.fold.id) is parent:
             parent.hear(lambda decider, now: decider.child_ended(node.path, run_id, outcome, now, ended_at=ended_at))
+
+
+def _stays_paused(fold: RunFold, command: StartChild) -> bool:
+    """Whether a child run was paused for its own sake, and is resumed by itself."""
+    return fold.state == RunState.PAUSED and not command.resumes and not fold.reason.startswith(_OF_AN_ENGINE)
 
 
 def _outcome_of(fold: RunFold) -> Outcome:

@@ -36,6 +36,8 @@ class StartChild(msgspec.Struct, frozen=True):
 
     node: Node
     run_id: str
+    #: One that somebody paused goes on, for the run above it was paused and does.
+    resumes: bool = False
 
 
 class StopChild(msgspec.Struct, frozen=True):

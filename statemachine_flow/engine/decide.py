@@ -227,7 +227,7 @@ class Decider(Rules):
         # Every timer is set again, and a step whose timer fell due before the pause must not be in line twice.
         self.look_again()
         self.set_timers()
-        recovery.follow_children(self)
+        recovery.follow_children(self, resumes=True)
 
     def cancel(self, now: int, reason: str, by: str | None) -> None:
         """End the run: what has not begun is cancelled now, what is alive is stopped; then come its handlers."""
@@ -243,7 +243,7 @@ class Decider(Rules):
             resets.cancel_idle(self, self.frontier.root, "the run was cancelled", now)
             self.abort_alive("cancel", "cancel")
         elif was_paused:
-            recovery.follow_children(self)  # those of handlers go on
+            recovery.follow_children(self, resumes=True)  # those of handlers go on
         advance(self, now)
 
     def retry(self, now: int, by: str | None, only: str | None = None, *, reason: str = "") -> None:

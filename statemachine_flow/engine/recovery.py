@@ -68,14 +68,19 @@ def _set_aside(rules: Rules, nodes: list[Node], now: int) -> None:
     rules.add("run.quarantine", Reason(reason=f"poison: {paths}: {message}"), now)
 
 
-def follow_children(rules: Rules) -> None:
-    """Take up the child runs that are under way."""
+def follow_children(rules: Rules, *, resumes: bool = False) -> None:
+    """Take up the child runs that are under way.
+
+    Args:
+        rules: the run's rules.
+        resumes: see `StartChild`.
+    """
     if rules.fold.state not in AT_WORK:
         return
     for step in rules.fold.steps.values():
         if step.state == "waiting" and step.is_alive and step.waits is not None:
             node = rules.frontier.nodes[step.id]
-            rules.decision.children.append(StartChild(node, step.waits.run))
+            rules.decision.children.append(StartChild(node, step.waits.run, resumes))
             if rules.frontier.is_stopped(node):
                 rules.abort(step, "cancel")
 

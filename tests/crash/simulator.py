@@ -304,7 +304,9 @@ class Simulation(Stage):
                 return
             for row in rows:
                 above, dot, _ = row.id.partition(".")
-                if not dot or self.referee.runs[above] in RUN_AT_REST:
+                # A child goes on with the run above it, unless somebody paused it for its own sake.
+                is_alone = row.state == RunState.PAUSED and self.referee.runs[above] == RunState.RUNNING
+                if not dot or self.referee.runs[above] in RUN_AT_REST or is_alone:
                     self._attend(row.id)
             self.pass_until(self.now + 4)
 

@@ -484,6 +484,38 @@ def test_the_deadline_of_a_run_holds_for_its_children(world: World) -> None:
 # --- processes
 
 
+@pytest.mark.parametrize("above", ["recovered", "resumed"])
+def test_a_child_that_a_person_paused_stays_so_when_the_run_above_is_taken_over(world: World, above: str) -> None:
+    engine = world.open()
+    engine.run(outer(), run_id=RUN)
+    engine.pause(CHILD, reason="not now")
+    engine.kill()
+    engine = world.open()
+    if above == "recovered":
+        assert list(engine.recover().taken) == [RUN]
+    assert (engine.wait(RUN) if above == "recovered" else engine.resume(RUN)).state == "running"
+    assert (engine.get(CHILD).state, engine.get(CHILD).reason) == ("paused", "not now")
+    engine.resume(CHILD)
+    engine.signal(CHILD, "go", 1)
+    assert ended(engine).state == "completed"
+
+
+@pytest.mark.parametrize("verb", ["pause", "cancel", "quarantine"])
+def test_to_stop_a_family_whose_process_died_begins_nothing_of_it(world: World, verb: str) -> None:
+    engine, gate = world.open(), Gate()
+    child = Workflow("inner")
+    add(child, "a", gate.ahold)
+    workflow = outer(child)
+    engine.start(workflow, run_id=RUN)
+    gate.begun()
+    engine.kill()
+    engine = world.open(functions=dict(child.functions))
+    getattr(engine, verb)(RUN, reason="enough")
+    engine.quiet()
+    assert [kind for kind in kinds(engine, CHILD) if kind == "step.start:a"] == ["step.start:a"]
+    assert engine.get(CHILD).state == ("cancelled" if verb == "cancel" else "paused")
+
+
 @pytest.mark.parametrize("ending", ["kill", "close"])
 def test_the_next_process_takes_up_the_whole_family(world: World, ending: str) -> None:
     engine = world.open()
