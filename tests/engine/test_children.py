@@ -509,7 +509,7 @@ def test_to_stop_a_family_whose_process_died_begins_nothing_of_it(world: World, 
     engine.start(workflow, run_id=RUN)
     gate.begun()
     engine.kill()
-    engine = world.open(functions=dict(child.functions))
+    engine = world.open(functions={"sub.a": gate.ahold})
     getattr(engine, verb)(RUN, reason="enough")
     engine.quiet()
     assert [kind for kind in kinds(engine, CHILD) if kind == "step.start:a"] == ["step.start:a"]
