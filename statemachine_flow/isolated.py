@@ -55,6 +55,9 @@ def main() -> None:
         answer = Raised.of(fault_of(error))
     if os.getpid() != own:
         return  # what the function forked came back here: only one answer counts, and it is not this
+    # The function has nothing to clean up any more; in Python's own end, such as its wait for threads that were left,
+    # an exception would be printed.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         send(answer)
     except BrokenPipeError:

@@ -9,6 +9,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +128,18 @@ def close_printing() -> int:
     """Print, and close what is printed to."""
     print("some words", end="")  # noqa: T201 - as above
     os.close(1)
+    return 1
+
+
+def leave_a_thread(place: str) -> int:
+    """Return, with a thread that goes on for long; it says who it belongs to once Python waits for it."""
+
+    def go_on() -> None:
+        threading.main_thread().join()
+        Path(place).write_text(f"{os.getpid()} {os.getpid()}", encoding="ascii")
+        time.sleep(600)
+
+    threading.Thread(target=go_on).start()
     return 1
 
 

@@ -221,6 +221,21 @@ def test_one_that_takes_too_long_is_dead_with_all_it_started_when_that_is_told(
         assert place.with_suffix(".tidy").read_text(encoding="ascii") == "cancel"
 
 
+@posix
+def test_one_that_left_a_thread_ends_without_a_word(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Python waits for that thread, and is asked to end meanwhile."""
+    clock, place = smf.testing.ManualClock(), tmp_path / "pids"
+    workflow = smf.Workflow("isolated")
+    workflow.call("step", functions.leave_a_thread, with_={"place": str(place)}, isolation="process", timeout=5)
+    with smf.Engine("memory://", grace=5, clock=clock) as engine:
+        run_id = engine.start(workflow)
+        pids = numbers(place)
+        clock.advance(5)
+        assert error_of(engine.wait(run_id).steps["step"])[0] == "step.timeout"
+        assert not any(map(is_running, pids))
+    assert capfd.readouterr().err == ""
+
+
 def numbers(place: Path) -> list[int]:
     """What a function wrote, once it is whole."""
     wait = threading.Event()
