@@ -20,6 +20,7 @@ from statemachine_flow.clock import Clock, Timer
 from statemachine_flow.engine.attempt import completed, run_attempt, run_in, timed_out
 from statemachine_flow.engine.commands import Abort, Launch
 from statemachine_flow.engine.decide import Decider
+from statemachine_flow.engine.left import leave, leave_for_good
 from statemachine_flow.engine.outcome import Outcome, failed
 from statemachine_flow.engine.scope import RunNames
 from statemachine_flow.engine.unkept import Blobs, Unkept, UnkeptError
@@ -124,7 +125,7 @@ class Attempts:
             _stop_timers(alive)
             alive.context.stop_reason = alive.context.stop_reason or "lost"
             alive.task.cancel()
-            _leave(alive.task)
+            leave(alive.task)
 
     def launch(self, launch: Launch) -> None:
         """Begin an attempt whose record is durable."""
@@ -334,7 +335,7 @@ class Attempts:
         give_up = Outcome(status="aborted", error=ErrorInfo("step.failed", "Abandoned", left) if begun else None)
 
         def abandon() -> None:
-            _leave(alive.task)
+            leave_for_good(alive.task)
             self._ended(alive.launch, give_up)
 
         alive.timers.append(self._means.clock.call_later(patience, abandon))
@@ -343,8 +344,3 @@ class Attempts:
 def _stop_timers(alive: _Alive) -> None:
     for timer in alive.timers:
         timer.cancel()
-
-
-def _leave(task: asyncio.Task[None]) -> None:
-    """Nobody waits for a task any more: if its loop is closed before it ends, Python need not say so, too."""
-    task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - as asyncio does for its own

@@ -17,6 +17,7 @@ from statemachine_flow.engine.asynchronous import AsyncEngine, Resolution, Workf
 from statemachine_flow.engine.control import Until
 from statemachine_flow.engine.examine import Verification
 from statemachine_flow.engine.ids import new_run_id
+from statemachine_flow.engine.left import leave_for_good
 from statemachine_flow.engine.operations import EventListener
 from statemachine_flow.engine.sync_operations import SyncOperations
 from statemachine_flow.engine.takeover import Recovery
@@ -351,3 +352,6 @@ async def _dismiss() -> None:
             task.cancel()
     for _ in range(3):  # to the task, to its future, to the waiting thread
         await asyncio.sleep(0)
+    for task in asyncio.all_tasks():
+        if task is not asyncio.current_task():
+            leave_for_good(task)

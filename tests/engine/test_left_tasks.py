@@ -28,6 +28,13 @@ async def stubborn():
         except BaseException:
             pass
 
+async def endless():
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except BaseException:
+            pass
+
 async def in_a_task_of_its_own():
     await asyncio.shield(asyncio.create_task(deaf()))
 
@@ -44,7 +51,7 @@ async def in_a_generator():
         pass
 
 workflow = smf.Workflow("left")
-for body in (deaf, stubborn, in_a_generator):
+for body in (deaf, stubborn, endless, in_a_generator):
     workflow.call(body.__name__, body, timeout=0.01, optional=True)
 
 def tell(run):
