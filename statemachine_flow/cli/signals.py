@@ -83,6 +83,8 @@ class Interruption:
             elif self.signal.name != "SIGHUP" or self.signal != number:
                 # A terminal that goes away may say so twice: the kernel and the shell each send a SIGHUP.
                 restore_terminal()
+                with contextlib.suppress(Exception):  # they are ended when the run is taken up, if not here
+                    self._engine.kill_processes()
                 os._exit(128 + number)
         if self.signal is not None:
             pausing.join()

@@ -23,6 +23,7 @@ from statemachine_flow.engine.sync_operations import SyncOperations
 from statemachine_flow.engine.takeover import Recovery
 from statemachine_flow.engine.view import Event, Run
 from statemachine_flow.errors import SmfError, UsageError
+from statemachine_flow.executors.orphans import mark_of, reap
 from statemachine_flow.functions import Function
 from statemachine_flow.stores.base import RunRow, Store
 
@@ -89,6 +90,23 @@ class Engine(SyncOperations):
     def abandoned(self) -> int:
         """See `AsyncEngine.abandoned`."""
         return self._engine.abandoned
+
+    def kill_processes(self) -> int:
+        """End at once, by KILL, every process that steps under way here have started; for a program about to leave.
+
+        Their attempts are interrupted once somebody takes up the runs, as after the death of this process.
+
+        Returns:
+            How many there were.
+
+        Example:
+            >>> with Engine("memory://") as engine:
+            ...     engine.kill_processes()
+            0
+        """
+        core = self._engine._core  # noqa: SLF001 - the other half of this class
+        marks = [mark for run_id in list(core.workers) for mark in mark_of(core.owner.nonce, run_id).values()]
+        return reap(marks, grace=0.0)
 
     # --- starting and going on
 

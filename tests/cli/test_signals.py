@@ -86,6 +86,22 @@ def test_case_41_a_second_signal_ends_the_process_at_once(start: Start, folder: 
     assert again.returncode == 0
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="FIFOs and process groups")
+def test_a_second_signal_leaves_nothing_behind_that_steps_have_started(start: Start, folder: Path) -> None:
+    text = "trap '' TERM INT; exec 3> began; echo up >&3; sleep 600; true"
+    (folder / "deaf.toml").write_text(f'dsl = "1"\nname = "deaf"\nsteps.a.run = "{text}"\n')
+    running = start("run", "deaf.toml", "--grace", "1h")
+    with (folder / "began").open() as step:
+        step.readline()
+        running.send_signal(signal.SIGINT)
+        assert running.stderr is not None
+        while "once more" not in running.stderr.readline():
+            pass
+        running.send_signal(signal.SIGINT)
+        assert step.read() == ""  # nobody holds the other end
+    assert running.wait(timeout=60) == 130
+
+
 def test_a_terminal_that_says_twice_that_it_goes_away_is_heard_once(start: Start, folder: Path) -> None:
     running = start("run", "blocking.toml", "--grace", "300ms")
     step_began(folder)
