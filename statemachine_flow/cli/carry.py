@@ -28,6 +28,7 @@ from statemachine_flow.engine.length import MAX_RECORDS
 from statemachine_flow.engine.operations import EventListener
 from statemachine_flow.engine.owner import LEASE_SECONDS
 from statemachine_flow.engine.patience import WRITE_TIMEOUT
+from statemachine_flow.engine.reasons import CODE_MISSING
 from statemachine_flow.engine.sync import Engine
 from statemachine_flow.engine.view import Run
 from statemachine_flow.errors import ConflictError, StoreError, UsageError
@@ -299,7 +300,7 @@ def _conclude(run: Run, errand: Errand, engine: Engine) -> None:
     say(line + (f": {sanitize(run.reason)}" if run.reason else ""))
     if (failure := failure_of(run)) is not None:
         say(error_line(*failure))
-    if run.reason.startswith("code_missing"):
+    if run.reason.startswith(CODE_MISSING):
         say(_CODE_MISSING)
     if not errand.saved:
         if run.state in _GOES_ON:

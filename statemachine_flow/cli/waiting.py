@@ -9,6 +9,7 @@ from statemachine_flow.cli.actor import user
 from statemachine_flow.cli.output import sanitize
 from statemachine_flow.cli.stores import command_line
 from statemachine_flow.cli.times import date_and_time
+from statemachine_flow.engine.reasons import UNCERTAIN
 from statemachine_flow.engine.view import Run, StepView
 from statemachine_flow.errors import NotFoundError
 
@@ -70,7 +71,7 @@ def uncertain_lines(run: Run, db: str | None) -> Iterator[list[str]]:
         run: the run.
         db: the store that was named.
     """
-    if run.reason.startswith("uncertain"):
+    if run.reason.startswith(UNCERTAIN):
         for step in run.steps.values():
             if step.state == "interrupted" and step.path in run.reason:
                 command = command_line("resolve", run.id, db, step.path, "--as", "completed")

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, Self, final, get_args
+from collections.abc import Iterable, Mapping
+from typing import Any, Self, final
 
 from statemachine_flow.agents import Agent, Agents
 from statemachine_flow.builder import Workflow, as_workflow
 from statemachine_flow.clock import Clock, SystemClock
-from statemachine_flow.engine import control, entry, reading, refusals, resuming
+from statemachine_flow.engine import control, entry, resuming
+from statemachine_flow.engine.answers import Answers
 from statemachine_flow.engine.control import Until
 from statemachine_flow.engine.core import Core
-from statemachine_flow.engine.examine import Verification, examine
 from statemachine_flow.engine.length import MAX_RECORDS
 from statemachine_flow.engine.operations import EventListener, Operations, as_listener
 from statemachine_flow.engine.outcome import clean_text
 from statemachine_flow.engine.owner import LEASE_SECONDS, require_lease
 from statemachine_flow.engine.patience import WRITE_TIMEOUT
+from statemachine_flow.engine.reading import Reading
 from statemachine_flow.engine.takeover import Recovery, recover
-from statemachine_flow.engine.view import Event, Run
+from statemachine_flow.engine.view import Run
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import UsageError
 from statemachine_flow.executors.process import inherited_env
@@ -29,18 +30,13 @@ from statemachine_flow.functions import Function, Functions, imported_now
 from statemachine_flow.secrets import SecretSource
 from statemachine_flow.steps.base import StandIn
 from statemachine_flow.stores import open_store
-from statemachine_flow.stores.base import RunRow, Store
+from statemachine_flow.stores.base import Store
 
-#: The longest name of a signal; steps cannot wait for a longer one.
-_EVENT_LENGTH: Final = 200
-
-#: What can be said of an attempt that was cut off.
-Resolution = Literal["completed", "failed", "retry"]
 WorkflowLike = Workflow | str | os.PathLike[str]
 
 
 @final
-class AsyncEngine(Operations):
+class AsyncEngine(Operations, Answers, Reading):
     """Runs workflows on the event loop it is used on, durable in a store.
 
     Args:
@@ -251,11 +247,8 @@ class AsyncEngine(Operations):
                 `run.limit` if its journal is full.
         """
         core, listener = self._core, as_listener(on_event)
-        if not take_over and resuming.is_being_paused(core, run_id):
-            seq = core.row(run_id).seq
-            run = await resuming.ask_to_resume(core, run_id, reason, by, timeout=timeout, wait=wait)
-            if run is not None and run.state != "paused" and wait:
-                run = await resuming.follow(core, run_id, seq, listener, until)
+        if not take_over:
+            run = await resuming.resume_elsewhere(core, run_id, reason, by, listener, until, timeout=timeout, wait=wait)
             if run is not None:
                 return run
         worker = await resuming.resume(core, run_id, reason, by, listener, take_over=take_over)
@@ -323,233 +316,6 @@ class AsyncEngine(Operations):
             ConflictError: `run.state`: nobody works on it, so waiting would have no end.
         """
         return await control.wait(self._core, run_id, until)
-
-    # --- what the world has to say
-
-    async def signal(
-        self, run_id: str, event: str, payload: Any = None, *, key: str | None = None, by: str | None = None
-    ) -> None:
-        """Tell a run that something happened; it is durable when this returns, and kept until a step takes it.
-
-        Args:
-            run_id: the run, wherever it is worked on; one that nobody works on takes it when it is resumed.
-            event: the signal's name.
-            payload: plain data, the output of the step that takes it.
-            key: tells signals of one name apart.
-            by: who says so, for the journal.
-
-        Raises:
-            NotFoundError: no such run.
-            ConflictError: `run.state`: it has come to rest for good.
-            StepError: `step.unserializable`: the payload cannot be kept.
-            UsageError: no step can wait for a signal with that name.
-        """
-        if not all(isinstance(text, str) for text in (event, key or "")):
-            raise UsageError("the name and the key of a signal are text")
-        if not 1 <= len(event) <= _EVENT_LENGTH:
-            raise UsageError(f"the name of a signal has 1 to {_EVENT_LENGTH} characters, not {len(event)}")
-        data = {"event": clean_text(event), "key": key, "payload": payload}
-        await entry.tell(self._core, run_id, "signal", "", by, data)
-
-    async def approve(
-        self,
-        run_id: str,
-        step: str,
-        *,
-        choice: str = "approve",
-        form: Mapping[str, Any] | None = None,
-        by: str | None = None,
-        reason: str = "",
-        digest: str | None = None,
-    ) -> None:
-        """Decide an approval that a run waits for; the decision is durable when this returns.
-
-        Args:
-            run_id: the run, wherever it is worked on; one that nobody works on takes it when it is resumed.
-            step: the path of the approval.
-            choice: one of its choices.
-            form: its fields by name.
-            by: who decides; one of its approvers, where it names some.
-            reason: why.
-            digest: of what that person was shown, see `StepView.question`; the decision is refused if it is another
-                by now.
-
-        Raises:
-            NotFoundError: no such run or step.
-            ConflictError: `run.refused`: nobody is asked there, or not them, or it is no choice.
-            InputError: the form is not filled in as it has to be.
-        """
-        data = {"step": step, "choice": choice, "form": dict(form or {}), "digest": digest}
-        await entry.tell(self._core, run_id, "decide", clean_text(reason), by, data)
-
-    async def reject(
-        self,
-        run_id: str,
-        step: str,
-        *,
-        form: Mapping[str, Any] | None = None,
-        by: str | None = None,
-        reason: str = "",
-        digest: str | None = None,
-    ) -> None:
-        """`approve` with the choice `reject`."""
-        await self.approve(run_id, step, choice="reject", form=form, by=by, reason=reason, digest=digest)
-
-    async def resolve(
-        self,
-        run_id: str,
-        step: str,
-        as_: Resolution,
-        *,
-        output: Any = None,
-        reason: str = "",
-        by: str | None = None,
-        timeout: float | None = None,
-        wait: bool = True,
-    ) -> Run:
-        """Say what became of an attempt of an `at_most_once` step that was cut off; it is durable when this returns.
-
-        Args:
-            run_id: the run.
-            step: the path of the step.
-            as_: `"completed"` with an output, `"failed"`, or `"retry"`: it took no effect.
-            output: its result, if it completed.
-            reason: how that is known, for the journal.
-            by: who says so, for the journal.
-            timeout: how long to wait for another process that works on the run to hear of it, in seconds; None waits
-                until it has.
-            wait: False returns as soon as it is durable.
-
-        Returns:
-            The run. If nobody works on it, it is as it was until somebody resumes it.
-
-        Raises:
-            NotFoundError: no such run or step.
-            ConflictError: `run.refused`: the step was not cut off.
-            UsageError: it cannot have ended like that.
-        """
-        if as_ not in get_args(Resolution):
-            raise UsageError(f"an attempt ends as {', '.join(get_args(Resolution))}, not as {as_!r}")
-        data = {"step": step, "as": as_, "output": output}
-        with refusals.naming_the_dead(self._core, run_id):
-            request = await entry.tell(self._core, run_id, "resolve", clean_text(reason), by, data)
-        if request and wait:
-            await entry.until_heard(self._core, run_id, request, timeout)
-        return self._core.view(run_id)
-
-    # --- reading
-
-    async def get(self, run_id: str) -> Run:
-        """The run as the store has it; one that is just being started here is waited for.
-
-        Raises:
-            NotFoundError: no such run.
-        """
-        await entry.until_durable(self._core, run_id)
-        return self._core.view(run_id)
-
-    async def list(
-        self,
-        *,
-        states: Iterable[str] = (),
-        workflow: str | None = None,
-        since: int | None = None,
-        limit: int = 100,
-        owned: bool = False,
-    ) -> Sequence[RunRow]:
-        """Runs, newest first, one row each; one whose row is damaged passes every filter, see `RunRow.damage`.
-
-        Args:
-            states: only these.
-            workflow: only runs of the workflow with this name.
-            since: only runs created then or later, in microseconds UTC.
-            limit: at most so many.
-            owned: only runs that a process works on, or worked on when it died.
-
-        Raises:
-            UsageError: there is no such state.
-        """
-        return reading.rows(self._core, states, workflow, since, limit, owned)
-
-    async def events(self, run_id: str, *, after: int = 0) -> Sequence[Event]:
-        """The run's journal from the record behind `after` on.
-
-        Raises:
-            NotFoundError: no such run.
-            StoreError: `store.corrupt`: a record fails its checksum.
-        """
-        return reading.events(self._core, run_id, after)
-
-    async def rejected(self, run_id: str) -> Sequence[Event]:
-        """What owners wanted to add to the run's journal after they had lost it: kept for people, never believed.
-
-        Their numbers are 0, for they have no place in the journal.
-
-        Raises:
-            NotFoundError: no such run.
-        """
-        return reading.rejected(self._core, run_id)
-
-    async def find(self, name: str) -> str:
-        """The id of the run that `name` stands for: an id, a unique prefix of one, or `@last`.
-
-        That is the newest run; where another run started that one, the run above it.
-
-        Raises:
-            NotFoundError: nothing matches.
-            UsageError: `usage.ambiguous`: several do.
-        """
-        return reading.find(self._core, name)
-
-    # --- the store
-
-    async def redact(self, run_id: str, text: str) -> str:
-        """A text as it may be shown or logged: without the secrets of a run, as far as they are known here.
-
-        Args:
-            run_id: the run.
-            text: what somebody said to it, for instance.
-
-        Raises:
-            NotFoundError: no such run.
-        """
-        return str(self._core.names_of(run_id).hide(text))
-
-    async def verify(self, run_id: str | None = None) -> Verification:
-        """Compute a run, or every run, again from its journal, and compare it with all that the store has of it.
-
-        Args:
-            run_id: the run; None looks at every run and at the store itself.
-
-        Returns:
-            What was looked at, and everything that is damaged; nothing is changed.
-
-        Raises:
-            NotFoundError: no such run.
-        """
-        store = self._core.store
-        if run_id is not None and not store.match(run_id, 1):
-            self._core.row(run_id)
-        return examine(store, run_id)
-
-    async def backup(self, path: str | os.PathLike[str]) -> None:
-        """Copy the store, while runs go on, to a file that is a store of its own.
-
-        It holds everything that was durable when this was called. Nobody owns its runs, so they can be resumed there;
-        large outputs lie in the folder `PATH.blobs` beside it. The file appears once it is whole and was verified.
-
-        Args:
-            path: of the new file; nothing may be there.
-
-        Raises:
-            StoreError: `store.exists`, `store.full`, `store.io`; `store.corrupt` if the store is damaged.
-            UsageError: the store has no file.
-        """
-        self._core.store.backup(path)
-
-    async def health(self) -> Mapping[str, Any]:
-        """Facts about the store, by name: where it lies, how it is set, how large it is, who works on its runs."""
-        return self._core.store.health()
 
     # --- inside
 

@@ -22,6 +22,7 @@ from statemachine_flow.engine.commands import Abort, Launch
 from statemachine_flow.engine.decide import Decider
 from statemachine_flow.engine.left import leave, leave_for_good
 from statemachine_flow.engine.outcome import Outcome, failed
+from statemachine_flow.engine.reasons import UNCERTAIN
 from statemachine_flow.engine.scope import RunNames
 from statemachine_flow.engine.unkept import Blobs, Unkept, UnkeptError
 from statemachine_flow.engine.verify import verify_attempt
@@ -256,7 +257,7 @@ class Attempts:
             if self._work.fold.state == RunState.RUNNING:  # else it was stopped meanwhile, and is asked again on resume
                 paths = ", ".join(each.path for each in self._work.decider.uncertain())
                 told = failed(error, redactor).error
-                reason = f"uncertain: {paths}: {told.message or told.name}" if told else f"uncertain: {paths}"
+                reason = f"{UNCERTAIN}: {paths}" + (f": {told.message or told.name}" if told else "")
                 self._work.hear(lambda decider, now: decider.pause(now, reason, None, interrupt=False))
             return
         if self._work.fold.state_of(node.path) == "interrupted":  # and nobody else said it first

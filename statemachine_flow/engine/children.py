@@ -13,6 +13,7 @@ from statemachine_flow.engine.code import code_of
 from statemachine_flow.engine.commands import StartChild, StopChild
 from statemachine_flow.engine.inputs import complete_inputs, split_secrets
 from statemachine_flow.engine.outcome import Outcome, failed
+from statemachine_flow.engine.reasons import ABOVE_STOPPED, is_of_an_engine
 from statemachine_flow.engine.rules import AT_WORK
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import ConflictError, SmfError, StepError, StoreError
@@ -28,17 +29,6 @@ if TYPE_CHECKING:
 
 #: What says that somebody else works on a child run now.
 _TAKEN: Final = ("run.owned", "run.fenced", "run.conflict")
-#: How reasons begin for which no person paused a run: it goes on with the run above it, which may be taken over.
-_OF_AN_ENGINE: Final = (
-    "the run above it was stopped",
-    "the engine was closed",
-    "stopped by SIG",
-    "interrupted from the keyboard",
-    "code_missing: ",
-    "code_changed: ",
-    "uncertain: ",
-    "run.limit: ",
-)
 
 
 @final
@@ -142,9 +132,9 @@ class Children:
         worker = core.workers.get(run_id)
         if worker is not None:
             with contextlib.suppress(SmfError):  # it came to rest, or was stopped before
-                core.do(worker, command.action, "the run above it was stopped", None)
+                core.do(worker, command.action, ABOVE_STOPPED, None)
         elif (row := core.store.row(run_id)) is not None and row.state not in RUN_AT_REST:
-            core.store.request(run_id, command.action, "", "the run above it was stopped", core.clock.now())
+            core.store.request(run_id, command.action, "", ABOVE_STOPPED, core.clock.now())
             with contextlib.suppress(SmfError):  # its owner will see it
                 core.take_hold(run_id, listener=parent.on_record)  # which grants it
 
@@ -194,7 +184,7 @@ class Children:
 
 def _stays_paused(fold: RunFold, command: StartChild) -> bool:
     """Whether a child run was paused for its own sake, and is resumed by itself."""
-    return fold.state == RunState.PAUSED and not command.resumes and not fold.reason.startswith(_OF_AN_ENGINE)
+    return fold.state == RunState.PAUSED and not command.resumes and not is_of_an_engine(fold.reason)
 
 
 def _outcome_of(fold: RunFold) -> Outcome:

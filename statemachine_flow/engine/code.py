@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from statemachine_flow.agents import AgentError
 from statemachine_flow.builder import Workflow
 from statemachine_flow.engine.library import Library
+from statemachine_flow.engine.reasons import CODE_CHANGED, CODE_MISSING
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import DefinitionError, Problem, SmfError
 from statemachine_flow.functions import FunctionError, Functions, code_digest
@@ -126,8 +127,9 @@ def compare_code(library: Library, worker: Worker) -> tuple[str | None, str | No
             code_of(library, content_hash, created.definition)
     except SmfError as error:
         texts = [problem.message for problem in error.problems] if isinstance(error, DefinitionError) else [str(error)]
-        return f"code_missing: {'; '.join(texts)}", None
+        return f"{CODE_MISSING}: {'; '.join(texts)}", None
     changed = ", ".join(name for name, digest in created.code.items() if now.get(name, digest) != digest)
     if not changed:
         return None, None
-    return (f"code_changed: {changed}" if library.strict_code else None), f"code changed since the run began: {changed}"
+    fault = f"{CODE_CHANGED}: {changed}" if library.strict_code else None
+    return fault, f"code changed since the run began: {changed}"

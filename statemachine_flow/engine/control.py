@@ -11,6 +11,7 @@ from statemachine_flow.engine.core import Core
 from statemachine_flow.engine.entry import POLL_SECONDS, until_durable
 from statemachine_flow.engine.hold import hold
 from statemachine_flow.engine.outcome import clean_text
+from statemachine_flow.engine.ownership import interrupt
 from statemachine_flow.engine.refusals import ended_as, require_allowed
 from statemachine_flow.engine.view import Run, view_of
 from statemachine_flow.engine.worker import Worker
@@ -60,13 +61,7 @@ async def leave(core: Core, run_id: str, reason: str, by: str | None) -> None:
     worker = core.workers.get(run_id)
     if worker is None:
         return
-    reason, by = cleaned(reason, by)
-    if worker.fold.state == RunState.RUNNING:
-        worker.tell(lambda decider, now: decider.pause(now, reason, by, interrupt=True))
-    elif worker.fold.state == RunState.PAUSED:
-        worker.tell(lambda decider, _now: decider.interrupt())
-    elif worker.fold.state == RunState.CANCELLING:
-        worker.tell(lambda decider, _now: decider.leave())
+    interrupt(worker, *cleaned(reason, by))
     await worker.rest(idle=False)
 
 

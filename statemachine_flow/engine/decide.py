@@ -27,6 +27,7 @@ from statemachine_flow.engine import approvals, endings, openings, outside, reco
 from statemachine_flow.engine.advance import advance
 from statemachine_flow.engine.length import MAX_RECORDS
 from statemachine_flow.engine.outcome import Outcome
+from statemachine_flow.engine.reasons import UNCERTAIN
 from statemachine_flow.engine.rules import AT_WORK, CANCELLED, Names, Rules
 from statemachine_flow.errors import ConflictError, NotFoundError
 from statemachine_flow.journal import Created, ErrorInfo, Note, Reason, RunFold, RunRetried, RunStarted
@@ -221,8 +222,7 @@ class Decider(Rules):
         Raises:
             ConflictError: `run.state`: it is about to be quarantined.
         """
-        if self.aside is not None:
-            raise ConflictError("the run is being quarantined: it cannot resume", run=self.fold.id)
+        self._require_not_aside("resume")
         self.add("run.resume", Reason(reason=reason, by=by), now)
         # Every timer is set again, and a step whose timer fell due before the pause must not be in line twice.
         self.look_again()
@@ -230,7 +230,12 @@ class Decider(Rules):
         recovery.follow_children(self, resumes=True)
 
     def cancel(self, now: int, reason: str, by: str | None) -> None:
-        """End the run: what has not begun is cancelled now, what is alive is stopped; then come its handlers."""
+        """End the run: what has not begun is cancelled now, what is alive is stopped; then come its handlers.
+
+        Raises:
+            ConflictError: `run.state`: it is about to be quarantined.
+        """
+        self._require_not_aside("cancel")
         was_paused = self.fold.state == "paused"
         self.add("run.cancel", Reason(reason=reason, by=by), now)
         if self.fold.state != "cancelling":
@@ -274,6 +279,10 @@ class Decider(Rules):
         else:
             self.interrupt()
             self._set_aside(now)
+
+    def _require_not_aside(self, what: str) -> None:
+        if self.aside is not None:
+            raise ConflictError(f"the run is being quarantined: it cannot {what}", run=self.fold.id)
 
     def _set_aside(self, now: int) -> None:
         """Let a run that is to be quarantined be so, if nothing of it is under way any more."""
@@ -368,7 +377,7 @@ class Decider(Rules):
         if verify and all(node.step.step.verify is not None for node in nodes):
             self.decision.verifications.extend(nodes)
         else:
-            self.pause(now, f"uncertain: {', '.join(node.path for node in nodes)}", None, interrupt=False)
+            self.pause(now, f"{UNCERTAIN}: {', '.join(node.path for node in nodes)}", None, interrupt=False)
 
 
 def _left(outcome: Outcome) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from statemachine_flow.engine.reasons import FULL
 from statemachine_flow.engine.rules import Rules
 from statemachine_flow.errors import ConflictError
 from statemachine_flow.journal import Note, Reason
@@ -13,7 +14,6 @@ from statemachine_flow.journal import Note, Reason
 MAX_RECORDS: Final = 500_000
 #: The part of the limit at which the journal gets a note.
 _NOTED_AT: Final = 5
-_KIND: Final = "run.limit"
 
 
 def is_full(rules: Rules, now: int) -> bool:
@@ -23,15 +23,15 @@ def is_full(rules: Rules, now: int) -> bool:
         return True
     if not rules.is_told and seq >= limit // _NOTED_AT:
         rules.is_told = True
-        if not any(note.startswith(_KIND) for note in rules.fold.notes):
-            text = f"{_KIND}: the journal has {seq:,} records; at {limit:,} the run is paused"
+        if not any(note.startswith(FULL) for note in rules.fold.notes):
+            text = f"{FULL}: the journal has {seq:,} records; at {limit:,} the run is paused"
             rules.add("run.note", Note(reason=text), now)
     return False
 
 
 def pause(rules: Rules, now: int) -> None:
     """Pause a run whose journal is full; what is under way of it ends."""
-    rules.add("run.pause", Reason(reason=f"{_KIND}: {_fault(rules)}"), now)
+    rules.add("run.pause", Reason(reason=f"{FULL}: {_fault(rules)}"), now)
     rules.pause_children()
 
 
@@ -43,7 +43,7 @@ def require_room(rules: Rules) -> None:
     """
     if rules.fold.seq >= rules.max_records:
         hint = "look why it is that long; cancel the run, or allow more with Engine(max_records=...) or --max-records"
-        raise ConflictError(_fault(rules), kind=_KIND, run=rules.fold.id, hint=hint)
+        raise ConflictError(_fault(rules), kind=FULL, run=rules.fold.id, hint=hint)
 
 
 def _fault(rules: Rules) -> str:

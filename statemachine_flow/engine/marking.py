@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Final
-
 from statemachine_flow.engine.checkpoints import check_label
 from statemachine_flow.engine.core import Core
-from statemachine_flow.engine.entry import until_durable
+from statemachine_flow.engine.entry import until_durable, until_heard
 from statemachine_flow.engine.ownership import taken_first
 from statemachine_flow.errors import ConflictError
 from statemachine_flow.journal import Note
 from statemachine_flow.lifecycle import RUN
 from statemachine_flow.stores.base import Write
 from statemachine_flow.values import encode_value
-
-#: How often a caller looks whether another process has done what was asked of it.
-_POLL_SECONDS: Final = 0.1
 
 
 async def mark(core: Core, run_id: str, label: str, *, reason: str, by: str | None, timeout: float | None) -> int:
@@ -58,13 +52,9 @@ async def _ask_for_mark(  # noqa: PLR0917 - what is asked
     core: Core, run_id: str, reason: str, by: str | None, data: bytes, timeout: float | None
 ) -> None:
     request = core.store.request(run_id, "checkpoint", by or "", reason, core.clock.now(), data)
-    end = None if timeout is None else core.clock.monotonic() + timeout
-    while any(one.id == request for one in core.store.requests(run_id)):
-        is_late = end is not None and core.clock.monotonic() >= end
-        if is_late or not core.ownership.is_elsewhere(core.row(run_id)):
-            hint = "it is marked as soon as somebody works on it"
-            raise ConflictError("the run's owner has not marked it yet", kind="run.owned", run=run_id, hint=hint)
-        await asyncio.sleep(_POLL_SECONDS)
+    if not await until_heard(core, run_id, request, timeout):
+        hint = "it is marked as soon as somebody works on it"
+        raise ConflictError("the run's owner has not marked it yet", kind="run.owned", run=run_id, hint=hint)
 
 
 def _mark(core: Core, run_id: str, note: Note) -> None:

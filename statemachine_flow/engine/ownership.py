@@ -10,6 +10,7 @@ from statemachine_flow.clock import Clock
 from statemachine_flow.engine.committer import fenced
 from statemachine_flow.engine.lease import Heart, Observer
 from statemachine_flow.engine.owner import is_alive, is_here, is_own, new_owner, retire
+from statemachine_flow.engine.reasons import ENGINE_CLOSED
 from statemachine_flow.engine.worker import Worker
 from statemachine_flow.errors import ConflictError, SmfError
 from statemachine_flow.lifecycle import RUN_AT_REST, RunState
@@ -166,12 +167,24 @@ def what_left(row: RunRow, *, take_over: bool = False) -> str:
 
 
 def let_go(worker: Worker) -> None:
-    """Interrupt what is under way of a run, so that whoever comes next can resume it."""
+    """Stop working on a run because the engine closes; what only waits is released as it is."""
     if worker.is_idle or (worker.fold.state == RunState.CANCELLING and worker.decider.is_still):
         worker.release()  # what it waits for may be long in coming
-    elif worker.fold.state == "running":
-        worker.tell(lambda decider, now: decider.pause(now, "the engine was closed", None, interrupt=True))
-    elif worker.fold.state == "paused":
+    else:
+        interrupt(worker, ENGINE_CLOSED, None)
+
+
+def interrupt(worker: Worker, reason: str, by: str | None) -> None:
+    """Stop what is under way of a run, so that whoever comes next can take it up.
+
+    Args:
+        worker: works on it.
+        reason: for the journal, of a run that is paused for it.
+        by: who asks.
+    """
+    if worker.fold.state == RunState.RUNNING:
+        worker.tell(lambda decider, now: decider.pause(now, reason, by, interrupt=True))
+    elif worker.fold.state == RunState.PAUSED:
         worker.tell(lambda decider, _now: decider.interrupt())
-    elif worker.fold.state == "cancelling":
+    elif worker.fold.state == RunState.CANCELLING:
         worker.tell(lambda decider, _now: decider.leave())

@@ -38,7 +38,7 @@ async def resume(
     return worker
 
 
-def is_being_paused(core: Core, run_id: str) -> bool:
+def _is_being_paused(core: Core, run_id: str) -> bool:
     """Whether a run is paused whose attempts still come to their end in another process.
 
     Where none is under way, its owner is one who is about to resume it, and whoever comes second is refused.
@@ -50,7 +50,35 @@ def is_being_paused(core: Core, run_id: str) -> bool:
     return fold.alive_steps > fold.child_runs
 
 
-async def ask_to_resume(
+async def resume_elsewhere(  # noqa: PLR0917 - what is asked, and how it is followed
+    core: Core,
+    run_id: str,
+    reason: str,
+    by: str | None,
+    listener: Listener | None,
+    until: Until,
+    *,
+    timeout: float | None,
+    wait: bool,
+) -> Run | None:
+    """Have a run that another process is still pausing go on there, and follow it; see `AsyncEngine.resume`.
+
+    Returns:
+        The run; None if there is no such process, or not any more: then the run can be resumed here.
+
+    Raises:
+        ConflictError: `run.uncertain`, `run.limit`; `run.state` if it is about to end.
+    """
+    if not _is_being_paused(core, run_id):
+        return None
+    seq = core.row(run_id).seq
+    run = await _ask(core, run_id, reason, by, timeout=timeout, wait=wait)
+    if run is None or run.state == RunState.PAUSED or not wait:
+        return run
+    return await _follow(core, run_id, seq, listener, until)
+
+
+async def _ask(
     core: Core,
     run_id: str,
     reason: str,
@@ -76,12 +104,12 @@ async def ask_to_resume(
         await until_known(core, owner)
     request = 0
     while not request:
-        if not is_being_paused(core, run_id):
+        if not _is_being_paused(core, run_id):
             return None
         try:
             seen = core.try_out(run_id, "resume", reason, by, b"")
         except ConflictError as error:
-            if not is_being_paused(core, run_id):
+            if not _is_being_paused(core, run_id):
                 continue  # it went on, or came to rest, in between
             ends = [one.action for one in core.store.requests(run_id) if one.action in ("cancel", "quarantine")]
             if ends:  # which is not so yet, but comes first
@@ -89,12 +117,12 @@ async def ask_to_resume(
                 raise ConflictError(message, run=run_id, hint="wait for it") from error
             raise
         request = core.store.request(run_id, "resume", by, reason, core.clock.now(), seen=seen)
-    if wait and not await until_heard(core, run_id, request, timeout) and not is_being_paused(core, run_id):
+    if wait and not await until_heard(core, run_id, request, timeout) and not _is_being_paused(core, run_id):
         return None  # whoever takes hold of the run grants it
     return core.view(run_id)
 
 
-async def follow(core: Core, run_id: str, seq: int, listener: Listener | None, until: Until) -> Run | None:
+async def _follow(core: Core, run_id: str, seq: int, listener: Listener | None, until: Until) -> Run | None:
     """The run once it is at rest, or waits for the world, in another process; None if that process went before.
 
     Args:

@@ -13,7 +13,8 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
-from statemachine_flow.engine.asynchronous import AsyncEngine, Resolution, WorkflowLike
+from statemachine_flow.engine.answers import Resolution
+from statemachine_flow.engine.asynchronous import AsyncEngine, WorkflowLike
 from statemachine_flow.engine.control import Until
 from statemachine_flow.engine.examine import Verification
 from statemachine_flow.engine.ids import new_run_id

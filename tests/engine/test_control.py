@@ -241,7 +241,8 @@ def test_a_quarantine_whose_process_dies_is_done_by_the_next(world: World) -> No
     assert (run.state, run.reason, world.inner().requests("r")) == ("quarantined", "odd", [])
 
 
-def test_a_run_that_is_being_quarantined_cannot_be_resumed(world: World) -> None:
+@pytest.mark.parametrize("verb", ["resume", "cancel"])
+def test_a_run_that_is_being_quarantined_cannot_go_another_way(world: World, verb: str) -> None:
     engine, gate = world.open(grace=PATIENCE), Gate()
     workflow = Workflow("stubborn")
     add(workflow, "a", gate.hold)
@@ -249,11 +250,28 @@ def test_a_run_that_is_being_quarantined_cannot_be_resumed(world: World) -> None
     gate.begun()
     asked = engine.later("quarantine", "r", reason="odd")
     engine.quiet()
-    with pytest.raises(ConflictError):
-        engine.resume("r")
+    with pytest.raises(ConflictError, match="being quarantined"):
+        getattr(engine, verb)("r")
     gate.open(1)
     run = asked.result(PATIENCE)
-    assert (run.state, run.steps["a"].state) == ("quarantined", "completed")
+    assert (run.state, run.reason, run.steps["a"].state) == ("quarantined", "odd", "completed")
+
+
+def test_a_cancel_that_comes_behind_a_quarantine_is_dropped_and_noted(world: World) -> None:
+    """Both were asked for while the owner was not looking."""
+    first, second, gate = world.open(), world.open(), Gate()
+    workflow = Workflow("held")
+    add(workflow, "a", gate.ahold)
+    first.start(workflow, run_id="r")
+    gate.begun()
+    second.quarantine("r", reason="odd", wait=False)
+    second.cancel("r", wait=False, by="ann")
+    world.clock.advance(0.5)
+    run = first.wait("r", until="rest")
+    notes = [event.data["reason"] for event in first.events("r") if event.kind == "run.note"]
+    assert (run.state, run.reason, len(notes)) == ("quarantined", "odd", 1)
+    assert "what ann asked for came too late and was dropped: cancel" in notes[0]
+    assert world.inner().requests("r") == []
 
 
 def test_the_child_runs_of_a_quarantined_run_are_paused(world: World) -> None:

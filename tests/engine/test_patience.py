@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import json
 import logging
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from statemachine_flow.errors import ConflictError, StoreError
 from statemachine_flow.stores import database
 from statemachine_flow.stores.base import NewRun, Write
 from tests.engine.harness import PATIENCE, Driver, Gate, Outcomes, World, add, kinds
+from tests.engine.room import run_short_of_room
 
 PASSING = ["store.full", "store.io", "store.busy"]
 
@@ -230,13 +228,7 @@ def test_case_75_a_lock_that_is_held_for_long_costs_no_result(tmp_path: Path, mo
     world.close()
 
 
-#: Runs 200 steps in a file that may not grow so far; as soon as it is said that results are held, there is room again.
 FULL = """
-import collections, json, logging, resource, sys
-from statemachine_flow import Engine, StepContext, Workflow
-
-bodies = collections.Counter()
-
 def body(context: StepContext) -> str:
     bodies[context.path] += 1
     return "x" * 400
@@ -245,17 +237,8 @@ workflow = Workflow("long")
 for number in range(200):
     workflow.call(f"s{number}", body, needs=[f"s{number - 1}"] if number else [])
 
-unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-class MakeRoom(logging.Handler):
-    def emit(self, record):
-        said.append(record.getMessage())
-        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-
-said = []
-logging.getLogger("statemachine_flow").addHandler(MakeRoom())
 with Engine(sys.argv[1]) as engine:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, unlimited[1]))
+    may_grow_to(300_000)
     run = engine.run(workflow, run_id="r")
     print(json.dumps([str(run.state), len(said), sum(bodies.values()), engine.verify().ok]))
 """
@@ -263,8 +246,4 @@ with Engine(sys.argv[1]) as engine:
 
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
 def test_case_57_a_run_that_is_under_way_goes_on_by_itself_once_there_is_room(tmp_path: Path) -> None:
-    argv = [sys.executable, "-W", "error", "-c", FULL, str(tmp_path / "runs.db")]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
-
-    assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == ["completed", 1, 200, True]
+    assert run_short_of_room(FULL, tmp_path / "runs.db") == ["completed", 1, 200, True]

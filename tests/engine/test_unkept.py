@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from statemachine_flow.errors import ConflictError, StoreError
 from statemachine_flow.stores.base import BlobSpill
 from statemachine_flow.stores.memory import MemoryStore
 from tests.engine.harness import PATIENCE, Driver, Gate, Outcomes, SlowCommit, World, add, kinds
+from tests.engine.room import run_short_of_room
 from tests.engine.test_patience import pass_time
 
 LARGE = "x" * (1 << 21)
@@ -319,31 +317,15 @@ def test_the_blobs_of_a_command_whose_result_is_not_kept_do_not_stay(tmp_path: P
         assert list(world.path.with_name(f"{world.path.name}.blobs").iterdir()) == []
 
 
-#: Gives a large output while files may not grow so far; as soon as it is said that it is held, there is room again.
 FULL = """
-import collections, json, logging, resource, sys
-from statemachine_flow import Engine, Workflow
-
-bodies = collections.Counter()
-
 def body() -> str:
     bodies["large"] += 1
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, unlimited[1]))
+    may_grow_to(1_000_000)
     return "x" * 3_000_000
 
 workflow = Workflow("large")
 workflow.call("large", body)
 workflow.run("long", "head -c 2000000 /dev/zero", needs=["large"])
-
-unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-class MakeRoom(logging.Handler):
-    def emit(self, record):
-        said.append(record.getMessage())
-        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-
-said = []
-logging.getLogger("statemachine_flow").addHandler(MakeRoom())
 with Engine(sys.argv[1]) as engine:
     run = engine.run(workflow, run_id="r")
     print(json.dumps([str(run.state), len(said), bodies["large"], run.steps["large"].attempt, engine.verify().ok]))
@@ -352,8 +334,4 @@ with Engine(sys.argv[1]) as engine:
 
 @posix
 def test_case_57_a_large_output_is_kept_once_there_is_room(tmp_path: Path) -> None:
-    argv = [sys.executable, "-W", "error", "-c", FULL, str(tmp_path / "runs.db")]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
-
-    assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == ["completed", 1, 1, 1, True]
+    assert run_short_of_room(FULL, tmp_path / "runs.db") == ["completed", 1, 1, 1, True]
